@@ -1,0 +1,49 @@
+"""pyinfra in API mode: real operations on this machine (@local) or on scripted hosts (@fake)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyinfra.api import Config, Inventory, State
+from pyinfra.api.connect import connect_all, disconnect_all
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operation import add_op
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import StateStage
+
+
+@dataclass
+class Run:
+    """One deploy run: what each operation did, in order, per host name."""
+
+    metas: list[dict[str, Any]] = field(default_factory=list)
+    error: str = ""
+
+    def changed(self, host: str = "@local") -> list[bool]:
+        return [meta[host].did_change() if meta[host].is_complete() else False for meta in self.metas]
+
+    @property
+    def total_changed(self) -> int:
+        return sum(self.changed())
+
+
+def play(*operations: tuple[Any, dict[str, Any]], data: dict[str, Any] | None = None, dry: bool = False,
+         diff: bool = False, yes: bool = False) -> Run:  # fmt: skip
+    """Run (operation, arguments) pairs on @local as `pyinfra -y` (yes) or with change detection would."""
+    hosts = [("@local", data or {})]
+    state = State(Inventory((hosts, {})), Config(FAIL_PERCENT=0, DIFF=diff), check_for_changes=not yes)
+    state.current_stage = StateStage.Prepare
+    connect_all(state)
+    run = Run()
+    try:
+        for operation, arguments in operations:
+            metas = add_op(state, operation, **{"name": "test", **arguments})
+            run.metas.append({host.name: meta for host, meta in metas.items()})
+        if not dry:
+            run_ops(state)
+    except PyinfraError as error:
+        run.error = str(error)
+    finally:
+        disconnect_all(state)
+    return run
