@@ -1,0 +1,214 @@
+"""The door: granian's RSGI calls become requests with a route, a lane and an answer; the last resort for defects."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+from granian.rsgi import ProtocolClosed, ProtocolError
+
+from anvil.router import body, control, dialects, door, generate
+from anvil.router.door import Head, Refusal
+from anvil.router.exchange import CallerGone, Plain
+from anvil.router.lanes import busy
+from anvil.router.log import say
+from anvil.router.runtime import Runtime
+
+if TYPE_CHECKING:
+    from anvil.router.loading import Loaded
+    from anvil.router.server import Listen, Shared
+
+# A caller that vanishes is noticed by a watcher that most answers are too quick to need.
+WATCH_AFTER_S = 0.2
+SSE_HEADERS = [
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),
+    ("server", "anvil"),
+]
+
+
+class Outlet:
+    """The caller's side of a stream over granian."""
+
+    def __init__(self, proto: Any, stall_s: float) -> None:
+        self._proto = proto
+        self._stall_s = stall_s
+        self._transport: Any = None
+
+    async def start(self, headers: list[tuple[str, str]]) -> None:
+        self._transport = self._proto.response_stream(200, [*SSE_HEADERS, *headers])
+
+    async def send(self, data: bytes) -> None:
+        """Raises CallerGone when the caller left or has not read for the idle timeout."""
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await self._transport.send_bytes(data)
+        except (ProtocolClosed, ProtocolError, TimeoutError):
+            raise CallerGone from None
+
+
+class Watch:
+    """Cancels the handler's task when the caller goes away; armed only after a moment."""
+
+    __slots__ = ("_future", "_handle", "_proto", "_task", "gone")
+
+    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._proto = proto
+        self._task = asyncio.current_task()
+        self._future: asyncio.Future[None] | None = None
+        self.gone = False
+        self._handle = loop.call_later(WATCH_AFTER_S, self._arm)
+
+    def _arm(self) -> None:
+        self._future = asyncio.ensure_future(self._proto.client_disconnect())
+        self._future.add_done_callback(self._left)
+
+    def _left(self, future: asyncio.Future[None]) -> None:
+        if not future.cancelled() and not self.gone and self._task is not None:
+            self.gone = True
+            self._task.cancel()
+
+    def stop(self) -> None:
+        self._handle.cancel()
+        if self._future is not None:
+            self._future.remove_done_callback(self._left)
+            self._future.cancel()
+
+
+class App:
+    """One worker."""
+
+    def __init__(self, loaded: Loaded, shared: Shared, listen: Listen) -> None:
+        self.runtime = Runtime(loaded, shared, listen)
+        self._shared = shared
+        self._tokens = loaded.tokens
+        self._server = loaded.config.server
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- granian
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        loop.add_signal_handler(signal.SIGUSR1, self.runtime.drain)
+        self.runtime.start(loop)
+        self._shared.ready.set()
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.runtime.close()
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        method = scope.method
+        path = door.clean_path(scope.path)
+        head = door.read_head(scope.headers.items())
+        dialect = "openai"
+        try:
+            dialect = self._admit(scope, head, path)
+            name, item = door.find_route(method, path)
+            if method == "POST":
+                await self._post(scope, proto, head, name, dialect)
+                return
+            plain = await self._get(scope, proto, head, name, item)
+            if plain is not None:
+                self._reply(proto, plain, head_only=method == "HEAD")
+        except Refusal as refusal:
+            await self._refuse(proto, head, refusal, dialect, method)
+        except CallerGone:
+            self.runtime.caller_gone("body")
+        except (ProtocolClosed, ProtocolError):
+            self.runtime.caller_gone("body")
+        except Exception as error:  # noqa: BLE001  # the last resort: a defect is told, never a dropped connection
+            self.runtime.defect(error)
+            self._reply(proto, _internal_error(dialect))
+
+    # -- checks before the body
+    def _admit(self, scope: Any, head: Head, path: str) -> str:
+        if head.size_error:
+            raise Refusal(431, "invalid_request", "headers too large", reason="framing", close=True)
+        if scope.http_version == "1.1" and "host" not in head.values:
+            raise Refusal(400, "invalid_request", "Host header missing", reason="framing", close=True)
+        if self._tokens and path not in door.OPEN_PATHS and not door.authorised(head, self._tokens):
+            raise Refusal(
+                401, "authentication_error", "a valid token is needed", reason="auth", generic=True
+            )
+        return door.envelope(path)
+
+    async def _post(self, scope: Any, proto: Any, head: Head, name: str, dialect: str) -> None:
+        length = door.content_length(head, self._server.max_body_bytes)
+        runtime = self.runtime
+        if runtime.draining:
+            raise busy(close=True)
+        address = ""
+        if runtime.clients.limit:
+            address = scope.client.rsplit(":", 1)[0]
+            runtime.clients.enter(address)
+        try:
+            lane = runtime.control_lane if name == "route" else runtime.serve_lane
+            lane.enter()
+            try:
+                data = await self._body(proto, length)
+                await self._serve(proto, head, name, data)
+            finally:
+                lane.leave()
+        finally:
+            if address:
+                runtime.clients.leave(address)
+
+    async def _body(self, proto: Any, length: int) -> bytes:
+        if length <= body.POOLED:
+            return await body.read_body(proto, length, self._server)
+        with self.runtime.pool.reserve(length):
+            return await body.read_body(proto, length, self._server)
+
+    async def _serve(self, proto: Any, head: Head, name: str, data: bytes) -> None:
+        assert self._loop is not None  # noqa: S101  # set in __rsgi_init__, before the first request
+        watch = Watch(proto, self._loop)
+        outlet = Outlet(proto, self._server.idle_timeout_s)
+        try:
+            plain = await generate.HANDLERS[name](self.runtime, outlet, head, data)
+            if plain is not None:
+                self._reply(proto, plain)
+        except asyncio.CancelledError:
+            if not watch.gone:
+                raise
+        finally:
+            watch.stop()
+
+    async def _get(self, scope: Any, proto: Any, head: Head, name: str, item: str) -> Plain | None:
+        handler = control.HANDLERS[name]
+        if name == "healthz":
+            return control.healthz(self.runtime)
+        self.runtime.control_lane.enter()
+        try:
+            known = not self._tokens or door.authorised(head, self._tokens)
+            request = control.Request(scope, head, item, known, Outlet(proto, self._server.idle_timeout_s))
+            return await handler(self.runtime, request)
+        finally:
+            self.runtime.control_lane.leave()
+
+    # -- answers
+    def _reply(self, proto: Any, plain: Plain, *, head_only: bool = False) -> None:
+        headers = [("content-type", plain.content_type), ("server", "anvil"), *plain.headers]
+        if head_only:
+            proto.response_empty(plain.status, [*headers, ("content-length", str(len(plain.body)))])
+        else:
+            proto.response_bytes(plain.status, headers, plain.body)
+
+    async def _refuse(self, proto: Any, head: Head, refusal: Refusal, dialect: str, method: str) -> None:
+        self.runtime.refused(refusal.reason)
+        close = refusal.close or not await self._drained(proto, head)
+        module = dialects.caller("openai" if refusal.generic else dialect)
+        data = module.error(refusal.status, refusal.type, refusal.message)
+        headers = [*refusal.headers, ("connection", "close")] if close else refusal.headers
+        self._reply(proto, Plain(refusal.status, data, headers), head_only=method == "HEAD")
+
+    async def _drained(self, proto: Any, head: Head) -> bool:
+        value = head.values.get("content-length", "0")
+        if "transfer-encoding" in head.values or "content-length" in head.doubled or not value.isdigit():
+            return False
+        return await body.drain(proto, int(value[:20]))
+
+
+def _internal_error(dialect: str) -> Plain:
+    say("internal error while answering a request")
+    return Plain(500, dialects.caller(dialect).error(500, "internal_error", "the router failed on this request"))

@@ -1,0 +1,166 @@
+"""granian, held to our rules: one worker, validated reloads, restarts with back-off, drained shutdowns (contract 3.2, 3.3)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server import Server
+from msgspec import Struct
+
+from anvil.router.config import ConfigError
+from anvil.router.log import say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anvil.router.loading import Loaded
+
+# Connections a worker holds at once, and the kernel's queue behind them (contract 2.4).
+CONNECTIONS = 1024
+# A worker that lives this long after a crash is healthy again: the next restart is immediate.
+HEALTHY_S = 30.0
+BACKOFF_MAX_S = 30.0
+READY_S = 15.0
+# After our own drain deadline granian gets this much longer before it kills the worker.
+KILL_GRACE_S = 5
+
+
+class Listen(Struct, frozen=True):
+    host: str = "127.0.0.1"
+    port: int = 8000
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    log_format: str = "text"
+
+
+class Shared:
+    """What the main process tells its workers: reload counts and a ready flag."""
+
+    def __init__(self) -> None:
+        self.applied = multiprocessing.Value("L", 0)
+        self.refused = multiprocessing.Value("L", 0)
+        self.ready = multiprocessing.Event()
+
+
+def _app(loaded: Loaded, shared: Shared, listen: Listen) -> Any:
+    from anvil.router.app import App  # noqa: PLC0415  # the main process never needs the door
+
+    return App(loaded, shared, listen)
+
+
+class RouterServer(Server):  # type: ignore[misc]  # granian ships no types for its server
+    """One worker. ``reload`` gives freshly validated configuration or raises ConfigError."""
+
+    def __init__(self, loaded: Loaded, reload: Callable[[], Loaded], listen: Listen) -> None:
+        server = loaded.config.server
+        self.loaded = loaded
+        self._reload_config = reload
+        self._listen = listen
+        self._shared = Shared()
+        self._failures = 0
+        super().__init__(
+            "anvil",
+            address=listen.host,
+            port=listen.port,
+            interface=Interfaces.RSGI,
+            workers=1,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=CONNECTIONS,
+            loop="uvloop",
+            log_enabled=False,
+            http1_settings=HTTP1Settings(header_read_timeout=int(server.header_timeout_s * 1000)),
+            workers_kill_timeout=int(server.drain_timeout_s) + KILL_GRACE_S,
+            respawn_failed_workers=True,
+            ssl_cert=listen.tls_cert,
+            ssl_key=listen.tls_key,
+            process_name=None,
+        )
+
+    def run(self) -> None:
+        self.serve(target_loader=lambda: None, wrap_loader=False)
+
+    # -- granian's steps, ours
+    def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:
+        return super()._spawn_worker(idx, target, partial(_app, self.loaded, self._shared, self._listen))
+
+    def _reload(self, spawn_target: Any, target_loader: Any) -> None:
+        self.reload_signal = False
+        self.main_loop_interrupt.clear()
+        try:
+            self.loaded = self._reload_config()
+        except (ConfigError, OSError) as error:
+            self._shared.refused.value += 1
+            say(f"reload refused, the running configuration stays: {'; '.join(str(error).splitlines())}")
+            return
+        self._shared.applied.value += 1
+        self._swap(spawn_target)
+
+    def _swap(self, spawn_target: Any) -> None:
+        """Start a worker on the new configuration; only when it serves does the old one drain."""
+        old = self.wrks[0]
+        self._shared.ready.clear()
+        new = self._spawn_worker(0, spawn_target, None)
+        new.start()
+        if not self._shared.ready.wait(READY_S) or not new.is_alive():
+            new.interrupt_by_parent = True
+            new.kill()
+            say("reload failed: the new worker did not start; the old one keeps serving")
+            return
+        self.wrks[0] = new
+        time.sleep(0.05)
+        _drain(old)
+        old.terminate()
+        old.join(self.workers_kill_timeout)
+        if old.is_alive():
+            old.kill()
+        say(f"reloaded: configuration {self.loaded.config_hash}")
+
+    def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
+        while True:
+            self.main_loop_interrupt.wait()
+            if self.interrupt_signal:
+                return
+            if self.interrupt_children:
+                self._restart(spawn_target)
+            if self.reload_signal:
+                self._reload(spawn_target, target_loader)
+
+    def _restart(self, spawn_target: Any) -> None:
+        self.interrupt_children.clear()
+        self.main_loop_interrupt.clear()
+        alive = time.monotonic() - self.wrks[0].birth
+        self._failures = 0 if alive > HEALTHY_S else self._failures + 1
+        delay = 0.0 if self._failures <= 1 else min(BACKOFF_MAX_S, 0.5 * 2**self._failures)
+        say(f"worker died after {alive:.1f} s; starting another in {delay:.1f} s")
+        if self.main_loop_interrupt.wait(delay) and self.interrupt_signal:
+            return
+        worker = self._spawn_worker(0, spawn_target, None)
+        self.wrks[0] = worker
+        worker.start()
+
+    def _stop_workers(self) -> None:
+        for worker in self.wrks:
+            _drain(worker)
+        super()._stop_workers()
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        self.interrupt_children.clear()
+        super().shutdown(exit_code)
+
+
+def _drain(worker: Any) -> None:
+    """Tell a worker to refuse new requests and end its streams within the drain time."""
+    worker.interrupt_by_parent = True
+    try:
+        os.kill(worker.inner.pid, signal.SIGUSR1)
+    except (ProcessLookupError, TypeError):
+        return
