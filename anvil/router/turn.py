@@ -64,6 +64,7 @@ class ToolCall(Struct, frozen=True, tag="tool_call"):
 
     ``custom`` marks a Responses freeform tool. ``malformed`` names a shape defect the JSON text cannot express
     (a call that is not an object, a missing name, arguments of a forbidden type); "" means none.
+    ``extra``: unknown fields of the wire call (e.g. a thought signature), for same-dialect callers.
     """
 
     id: str
@@ -71,6 +72,7 @@ class ToolCall(Struct, frozen=True, tag="tool_call"):
     arguments: str
     custom: bool = False
     malformed: str = ""
+    extra: dict[str, Raw] | None = None
 
 
 class ToolResult(Struct, frozen=True, tag="tool_result"):
@@ -169,6 +171,8 @@ class Turn(Struct):
     body: the decoded top level, values as raw JSON, key order kept; what same-dialect tiers receive.
     cap: the caller's own token cap, None when absent or null (0 is a cap).
     lossy: names noticed while parsing (Appendix A); each attempt adds its own to the decision record.
+    repairs: names of the repairs of contract 6.2 this body needs on local tiers, found while parsing.
+    view: the parsing dialect's own reading of the messages, for its conversation() and request(); nobody else looks.
     """
 
     dialect: CallerDialect
@@ -184,6 +188,8 @@ class Turn(Struct):
     response_format: ResponseFormat | None = None
     show_reasoning: bool = True
     lossy: list[str] = []
+    repairs: tuple[str, ...] = ()
+    view: object = None
 
     @property
     def requires_call(self) -> bool:
@@ -207,7 +213,9 @@ class UpstreamRequest(Struct):
 class BadRequest(Exception):
     """The caller's request cannot be accepted. ``status`` 400 unless said; ``details`` go into the Anthropic envelope."""
 
-    def __init__(self, message: str, *, type: str = "invalid_request", status: int = 400, details: object = None) -> None:
+    def __init__(
+        self, message: str, *, type: str = "invalid_request", status: int = 400, details: object = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.type = type
