@@ -1,0 +1,3 @@
+"""anvil: declarative deploys for GPU hosts and a quality-gated LLM router."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,78 @@
+"""The ``anvil`` command: thin; every subcommand lives in its own module and is imported only when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+USAGE = 2
+NEEDED = (3, 11)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 ok, 1 operation failed, 2 usage, 3 target not reachable, 130 interrupted."""
+    if sys.version_info < NEEDED:
+        found = ".".join(map(str, sys.version_info[:3]))
+        print(f"anvil needs Python {NEEDED[0]}.{NEEDED[1]} or newer, this is {found}", file=sys.stderr)
+        raise SystemExit(1)
+    if sys.argv[1:2] == ["probe"]:
+        # The image's health check runs often: nothing but the standard library may be imported.
+        from anvil.cli.probe import run
+
+        raise SystemExit(run(sys.argv[2:]))
+    _click_main()
+
+
+def _click_main() -> None:
+    import click
+
+    from anvil import __version__
+
+    class Commands(click.Group):
+        """Subcommands by module path, imported on use; an unknown one names the nearest."""
+
+        def list_commands(self, ctx: click.Context) -> list[str]:
+            return sorted(COMMANDS)
+
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+            target = COMMANDS.get(cmd_name)
+            if target is None:
+                near = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
+                hint = f", did you mean {near[0]}?" if near else ""
+                print(f"anvil: no command {cmd_name!r}{hint}", file=sys.stderr)
+                raise SystemExit(USAGE)
+            module, attribute = target
+            command = getattr(importlib.import_module(module), attribute)
+            assert isinstance(command, click.Command)  # a wrong table entry is our defect
+            return command
+
+    group = Commands(
+        name="anvil",
+        help="Deploy model serves and route coding harnesses to them, local where proven.",
+        no_args_is_help=False,
+        invoke_without_command=True,
+    )
+
+    @click.pass_context
+    def show_help(ctx: click.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            click.echo(ctx.get_help())
+
+    group.callback = show_help
+    group = click.version_option(__version__, prog_name="anvil")(group)
+    try:
+        group.main(prog_name="anvil", standalone_mode=True)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+COMMANDS = {
+    "serve": ("anvil.cli.serve", "serve"),
+    "check": ("anvil.cli.serve", "check"),
+    "probe": ("anvil.cli.probe", "probe"),
+    "decisions": ("anvil.cli.decisions", "decisions"),
+    "explain": ("anvil.cli.decisions", "explain"),
+    "metrics": ("anvil.cli.metrics", "metrics"),
+    "token": ("anvil.cli.token", "token"),
+}

@@ -117,7 +117,7 @@ class App:
             self.runtime.caller_gone("body")
         except (ProtocolClosed, ProtocolError):
             self.runtime.caller_gone("body")
-        except Exception as error:  # noqa: BLE001  # the last resort: a defect is told, never a dropped connection
+        except Exception as error:  # the last resort: a defect is told, never a dropped connection
             self.runtime.defect(error)
             self._reply(proto, _internal_error(dialect))
 
@@ -161,7 +161,7 @@ class App:
             return await body.read_body(proto, length, self._server)
 
     async def _serve(self, proto: Any, head: Head, name: str, data: bytes) -> None:
-        assert self._loop is not None  # noqa: S101  # set in __rsgi_init__, before the first request
+        assert self._loop is not None  # set in __rsgi_init__, before the first request
         watch = Watch(proto, self._loop)
         outlet = Outlet(proto, self._server.idle_timeout_s)
         try:

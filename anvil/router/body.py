@@ -67,6 +67,6 @@ async def drain(proto: Any, length: int) -> bool:
     try:
         async with asyncio.timeout(DRAIN_S):
             await proto()
-    except Exception:  # noqa: BLE001  # whatever the transport raises, the answer is to close
+    except Exception:  # whatever the transport raises, the answer is to close
         return False
     return True

@@ -1,0 +1,5 @@
+"""``python -m anvil``."""
+
+from anvil.cli import main
+
+main()
