@@ -1,11 +1,7 @@
-"""What router.toml means: the contract between the deploy wing and the run time (contract 4).
-
-``load`` reads, validates and cross-checks a file; every problem of the file is reported together in one ConfigError.
-"""
+"""The structs of router.toml (contract 4), every default filled in, and the silence limits that follow from them."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
@@ -21,11 +17,11 @@ class ServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     max_concurrency: int = 64
     control_concurrency: int = 32
     max_per_client: int = 0
-    header_timeout_s: float = 10
-    body_deadline_s: float = 60
+    header_timeout_s: float = 10.0
+    body_deadline_s: float = 60.0
     body_min_rate: int = 1024
-    idle_timeout_s: float = 120
-    drain_timeout_s: float = 30
+    idle_timeout_s: float = 120.0
+    drain_timeout_s: float = 30.0
     public_url: str | None = None
     dashboard: bool = True
     open_metrics: bool = False
@@ -34,19 +30,19 @@ class ServerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_attempts: int = 3
     token_ceiling: int = 0
-    request_deadline_s: float = 600
-    connect_timeout_s: float = 3
-    queue_timeout_s: float = 30
+    request_deadline_s: float = 600.0
+    connect_timeout_s: float = 3.0
+    queue_timeout_s: float = 30.0
     buffer_cap_bytes: int = 33_554_432
     buffer_pool_bytes: int = 536_870_912
-    verify_budget_s: float = 5
+    verify_budget_s: float = 5.0
 
 
 class BreakerConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     threshold: int = 2
-    cooldown_s: float = 60
-    retry_after_cap_s: float = 60
-    retry_after_default_s: float = 5
+    cooldown_s: float = 60.0
+    retry_after_cap_s: float = 60.0
+    retry_after_default_s: float = 5.0
 
 
 class DecisionsConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,8 +104,8 @@ class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     answer_timeout_s: float = 300.0
     verify_local_min: bool = True
     profile_path: str | None = None
-    hold_ping_s: float = 0
-    swap_idle_s: float = 300
+    hold_ping_s: float = 0.0
+    swap_idle_s: float = 300.0
     pins: bool = True
     observer: str | None = None
     limits: Limits = Limits()
@@ -126,10 +122,25 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-def load(path: Path, *, environ: dict[str, str] | None = None) -> RouterConfig:
-    """Read and validate a router.toml. Needs no secret and no network.
+class Silence(Struct, frozen=True):
+    """How long a tier may be silent, in seconds: before the first byte of a streamed answer, between its reads once it
+    flows, and for a whole answer that is not streamed (reconciliation 10)."""
 
-    Raises ConfigError with all problems of the file. ``environ`` gives ANVIL_MAX_BODY_BYTES and
-    ANVIL_MAX_CONCURRENCY (Appendix B); default: the process environment.
+    head_s: float
+    gap_s: float
+    answer_s: float
+
+
+CLOUD_SILENCE_S = 120.0
+
+
+def silence(config: RouterConfig, tier: TierConfig) -> Silence:
+    """The limits in force for a tier: its own ``timeout`` for all three, else the router's (local) or 120 s (cloud).
+
+    A cloud answer that is not streamed is given the longer of the two: it is silent until it is finished.
     """
-    raise NotImplementedError(path)
+    if tier.timeout is not None:
+        return Silence(tier.timeout, tier.timeout, tier.timeout)
+    if tier.local:
+        return Silence(config.head_timeout_s, config.relay_timeout, config.answer_timeout_s)
+    return Silence(CLOUD_SILENCE_S, CLOUD_SILENCE_S, max(CLOUD_SILENCE_S, config.answer_timeout_s))
