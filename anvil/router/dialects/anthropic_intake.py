@@ -1,0 +1,237 @@
+"""Anthropic messages -> neutral messages; the same pass gathers what intent, policy and translators need to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from anvil.router.dialects import anthropic_wire as wire
+from anvil.router.reading import own_text
+from anvil.router.turn import (
+    BadRequest,
+    Block,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+
+_ROLES = frozenset({"user", "assistant", "system"})
+_SERVER_TOOLS = ("server_tool_use", "mcp_tool_", "_tool_result", "container_upload")
+
+
+class View(Struct):
+    """What parsing keeps for translation and local repairs.
+
+    messages: one per wire message, role system included. system: the texts of the top-level system, in order.
+    names: Appendix A names of what only a translation loses. unsigned: some thinking block carries no signature.
+    """
+
+    messages: list[Message]
+    system: list[str]
+    names: set[str]
+    unsigned: bool = False
+
+
+class Intake:
+    """Converts one request's messages; counts what it sees on the way."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.texts: list[str] = []
+        self.images = 0
+        self.documents = 0
+        self.tool_blocks = False
+        self.unsigned = False
+
+    def messages(self, raw: Raw) -> list[Message]:
+        """Raises BadRequest."""
+        items = wire.messages(raw, self.names)
+        if not items:
+            raise BadRequest("messages: at least one message is required")
+        return [self._message(item, at) for at, item in enumerate(items)]
+
+    def system(self, raw: Raw) -> list[str]:
+        """Texts of the top-level system, each block by itself. Raises BadRequest."""
+        content = wire.read_content(raw, "system", self.names)
+        if content is None or isinstance(content, str):
+            texts = [content] if content else []
+        else:
+            texts = [self._system_text(part, at) for at, part in enumerate(content)]
+        self.texts += texts
+        return texts
+
+    def _system_text(self, part: object, at: int) -> str:
+        if isinstance(part, str):
+            return part
+        if not isinstance(part, wire.TextPart):
+            raise BadRequest(f"system[{at}]: only text blocks are possible here")
+        if part.cache_control:
+            self.names.add("cache_control")
+        return part.text
+
+    def _message(self, item: wire.WireMessage | wire.ReadMessage, at: int) -> Message:
+        role, content = item.role, item.content
+        if role not in _ROLES:
+            raise BadRequest(f"messages[{at}].role: must be user, assistant or system")
+        if item.output_config:
+            self.names.add("reasoning.effort")
+        if type(content) is str:
+            self.texts.append(content)
+            return Message(role, (Text(content),) if content else ())  # type: ignore[arg-type]  # checked above
+        return Message(role, self.blocks(content or []))  # type: ignore[arg-type]  # checked above
+
+    def blocks(self, parts: Any) -> tuple[Block, ...]:
+        """Strings and parts -> neutral blocks; a part that says nothing to any model is left out."""
+        out: list[Block] = []
+        for part in parts:
+            kind = type(part)
+            if kind is wire.TextPart:
+                out.append(self._text(part))
+            elif kind is str:
+                self.texts.append(part)
+                out.append(Text(part))
+            elif (block := _READERS[kind](self, part)) is not None:
+                out.append(block)
+        return tuple(out)
+
+    # ------------------------------------------------------------------------------------------- blocks
+
+    def _text(self, part: wire.TextPart) -> Text:
+        self.texts.append(part.text)
+        if part.cache_control:
+            self.names.add("cache_control")
+        if part.citations:
+            self.names.add("citations")
+        return Text(part.text)
+
+    def _image(self, part: wire.ImagePart) -> Image | Document:
+        self._common(part)
+        source = part.source
+        if source.file_id is not None:  # only the tier that stores the file can read it
+            self.documents += 1
+            return Document(file_id=source.file_id)
+        self.images += 1
+        return Image(source.media_type, source.data, source.url)
+
+    def _document(self, part: wire.DocumentPart) -> Document:
+        self._common(part)
+        if part.context is not None:
+            self.names.add("unknown.context")
+        source = part.source
+        text = self._document_text(source)
+        if text is None:
+            self.documents += 1
+            return Document(source.media_type, source.data, source.url, source.file_id, None, part.title)
+        self.names.add("documents.text")
+        self.texts.append(text)
+        return Document(source.media_type, text=text, title=part.title)
+
+    def _document_text(self, source: wire.Source) -> str | None:
+        """Text of a plain-text or text-only custom-content document, None for every other kind."""
+        if source.type == "text":
+            return source.data or ""
+        if source.type != "content":
+            return None
+        content = wire.read_content(source.content, "document.source.content", self.names)
+        if content is None or isinstance(content, str):
+            return content or ""
+        inner = Intake()
+        inner.blocks(content)
+        self.names |= inner.names
+        return None if inner.images else "\n".join(inner.texts)
+
+    def _search(self, part: wire.SearchPart) -> Document:
+        self._common(part)
+        self.names.add("search_result")
+        text = "\n".join(inner.text for inner in part.content)
+        self.texts.append(text)
+        return Document("text/plain", url=part.source, text=text, title=part.title or None)
+
+    def _thinking(self, part: wire.ThinkingPart) -> Reasoning:
+        if part.signature:
+            self.names.add("reasoning.signature")
+        else:
+            self.unsigned = True
+        return Reasoning(part.thinking, part.signature or None)
+
+    def _redacted(self, part: wire.RedactedPart) -> Reasoning:
+        self.names.add("reasoning.signature")
+        return Reasoning("", redacted=part.data)
+
+    def _tool_use(self, part: wire.ToolUsePart) -> ToolCall:
+        self.tool_blocks = True
+        if part.cache_control:
+            self.names.add("cache_control")
+        if part.caller:
+            self.names.add("unknown.caller")
+        text = bytes(part.input).decode()
+        return ToolCall(part.id, part.name, "" if text == "null" else text)
+
+    def _result(self, part: wire.ToolResultPart) -> ToolResult:
+        self.tool_blocks = True
+        if part.cache_control:
+            self.names.add("cache_control")
+        content = part.content
+        if isinstance(content, str):
+            self.texts.append(content)
+            return ToolResult(part.tool_use_id, (Text(content),) if content else (), part.is_error is True)
+        return ToolResult(part.tool_use_id, self._inner(content or []), part.is_error is True)
+
+    def _read_result(self, part: wire.ReadResult) -> ToolResult:
+        self.tool_blocks = True
+        if part.cache_control:
+            self.names.add("cache_control")
+        return ToolResult(part.tool_use_id, self._inner(part.content), part.is_error)
+
+    def _inner(self, parts: Any) -> tuple[Text | Image | Document, ...]:
+        """Content of a tool result; a block of unknown kind reaches the model as its own JSON."""
+        out: list[Text | Image | Document] = []
+        for block in self.blocks(parts):
+            if isinstance(block, Opaque):
+                self.names.add(f"unknown.{block.kind}")
+                self.texts.append(block.raw.decode())
+                out.append(Text(block.raw.decode()))
+            elif isinstance(block, Text | Image | Document):
+                out.append(block)
+        return tuple(out)
+
+    def _opaque(self, part: wire.OpaquePart) -> Opaque:
+        hosted = any(word in part.kind for word in _SERVER_TOOLS)
+        self.names.add("tools.hosted" if hosted else f"unknown.{part.kind}")
+        return Opaque(part.kind, part.raw)
+
+    def _common(self, part: wire.ImagePart | wire.DocumentPart | wire.SearchPart) -> None:
+        if part.cache_control:
+            self.names.add("cache_control")
+        if not isinstance(part, wire.ImagePart) and part.citations:
+            self.names.add("citations")
+
+
+_READERS: dict[type, Callable[[Intake, Any], Block | None]] = {
+    wire.ImagePart: Intake._image,
+    wire.DocumentPart: Intake._document,
+    wire.SearchPart: Intake._search,
+    wire.ThinkingPart: Intake._thinking,
+    wire.RedactedPart: Intake._redacted,
+    wire.ToolUsePart: Intake._tool_use,
+    wire.ToolResultPart: Intake._result,
+    wire.ReadResult: Intake._read_result,
+    wire.OpaquePart: Intake._opaque,
+}
+
+
+def user_text(messages: list[Message]) -> str:
+    """U of 9.5: the newest user message with text of its own, a harness's additions passed over."""
+    for message in reversed(messages):
+        if message.role == "user":
+            own = [text for block in message.blocks if type(block) is Text and (text := own_text(block.text))]
+            if own:
+                return "\n".join(own)
+    return ""

@@ -1,0 +1,242 @@
+"""Reading Messages API requests: bytes -> Turn, Turn -> Conversation (contract 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from anvil.router.dialects import anthropic_wire as wire
+from anvil.router.dialects.anthropic_intake import Intake, View, user_text
+from anvil.router.dialects.anthropic_tools import (
+    NOTHING,
+    Declared,
+    output_config,
+    read_choice,
+    read_tools,
+    response_format,
+    shows_reasoning,
+    tool_choice,
+)
+from anvil.router.dialects.encode import NEVER_FORWARDED, absent, splice, unknown_names
+from anvil.router.reading import count_words, is_billing, system_signal
+from anvil.router.turn import BadRequest, Conversation, Message, Signals, Text, Turn
+
+_THREAD_DETAILS = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+_BLANKS = b" \t\r\n"
+
+_TEXT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(str | None)
+_FLAG: msgspec.json.Decoder[Any] = msgspec.json.Decoder(bool | None)
+_NUMBER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float | None)
+_INTEGER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(int | None)
+_ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+_CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_CHECKS: dict[str, msgspec.json.Decoder[Any]] = {
+    "model": _TEXT,
+    "stream": _FLAG,
+    **dict.fromkeys((*_CAPS, "top_k", "n"), _INTEGER),
+    **dict.fromkeys(("temperature", "top_p", "presence_penalty", "frequency_penalty"), _NUMBER),
+}
+# read by their own decoders
+_BULKY = frozenset({"messages", "system", "tools"})
+# fields that translate, or that are named by whoever reads them
+_TRANSLATED = frozenset(
+    {"model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "stop_sequences", "tools"}
+    | {"tool_choice", "thinking", "output_config", "n", *NEVER_FORWARDED}
+)
+_NAMED = {
+    **{name: name for name in ("top_k", "context_management", "container", "mcp_servers", "service_tier")},
+    "presence_penalty": "penalties",
+    "frequency_penalty": "penalties",
+}
+
+
+def parse(data: bytes) -> Turn:
+    """A validated request. Raises BadRequest."""
+    return _parse(data, needs_cap=True)
+
+
+def parse_count(data: bytes) -> Turn:
+    """The same for /v1/messages/count_tokens, where max_tokens may be missing (contract 2.12)."""
+    return _parse(data, needs_cap=False)
+
+
+def _parse(data: bytes, *, needs_cap: bool) -> Turn:
+    body = wire.body(data)
+    _refuse_thread(body)
+    values = _values(body)
+    if needs_cap and values.get("max_tokens") is None:
+        raise BadRequest("max_tokens: field required", type="invalid_request_error")
+    lossy: list[str] = []
+    intake = Intake()
+    system = intake.system(body["system"]) if "system" in body else []
+    messages = _messages(body, intake)
+    declared = _tools(body, lossy)
+    choice = tool_choice(read_choice(body.get("tool_choice")))
+    intake.names |= declared.names
+    return Turn(
+        dialect="anthropic",
+        body=body,
+        signals=_signals(values, intake, system, messages, declared),
+        model=values["model"],
+        stream=values.get("stream") is True,
+        cap=values.get("max_tokens"),
+        stop=_stop(values.get("stop_sequences"), body, lossy),
+        tools=declared.tools,
+        tool_choice=choice,
+        response_format=response_format(output_config(body.get("output_config"))),
+        show_reasoning=shows_reasoning(body.get("thinking")),
+        lossy=lossy,
+        repairs=_repairs(system, messages),
+        view=View(messages, system, intake.names, intake.unsigned),
+    )
+
+
+def _refuse_thread(body: dict[str, Raw]) -> None:
+    """Server-side threads need a memory the router has not; this exact refusal makes the SDKs resend everything."""
+    if not absent(body.pop("thread", None)):
+        message = "thread: this endpoint is stateless, send the whole conversation"
+        raise BadRequest(message, type="invalid_request_error", details=_THREAD_DETAILS)
+
+
+def _values(body: dict[str, Raw]) -> dict[str, Any]:
+    """Every field but the bulky ones, decoded; those of 5.2 validated. Raises BadRequest."""
+    values = {name: wire.decode(_CHECKS.get(name, _ANY), raw, name) for name, raw in body.items() if name not in _BULKY}
+    for name in _CAPS:
+        if (values.get(name) or 0) < 0:
+            raise BadRequest(f"{name}: must not be negative")
+    if values.get("n") not in (None, 1):
+        raise BadRequest("n: only 1 is supported")
+    model = values.get("model")
+    values["model"] = model if model is not None and model.strip() else None
+    return values
+
+
+def _messages(body: dict[str, Raw], intake: Intake) -> list[Message]:
+    raw = body.get("messages")
+    if raw is None:
+        raise BadRequest("messages: field required")
+    messages = intake.messages(raw)
+    if memoryview(raw)[-2] in _BLANKS:
+        # a blank before the closing bracket would keep one turn's bytes from extending the last one's (6.5)
+        body["messages"] = Raw(bytes(raw)[:-1].rstrip(_BLANKS) + b"]")
+    return messages
+
+
+def _stop(given: Any, body: dict[str, Raw], lossy: list[str]) -> list[str] | None:
+    """The usable stop strings; ``body`` then says the same, as a list."""
+    if given is None:
+        return None
+    items = [given] if type(given) is str else given if type(given) is list else []
+    stop = [item for item in items if type(item) is str and item]
+    if len(stop) != len(items) or not stop:
+        lossy.append("stop")
+    if not stop:
+        del body["stop_sequences"]
+        return None
+    if stop != given:
+        body["stop_sequences"] = Raw(splice(stop))
+    return stop
+
+
+def _tools(body: dict[str, Raw], lossy: list[str]) -> Declared:
+    """The declared tools; malformed entries leave ``body``."""
+    raw = body.get("tools")
+    if raw is None or absent(raw):
+        return NOTHING
+    declared = read_tools(raw)
+    if declared.kept is not None:
+        lossy.append("tools.malformed")
+        body["tools"] = declared.kept
+        if not declared.count:
+            del body["tools"]
+    return declared
+
+
+def _repairs(system: list[str], messages: list[Message]) -> tuple[str, ...]:
+    found: tuple[str, ...] = ()
+    if any([is_billing(text) for text in system]):
+        found = ("system.nonce",)
+    if any([message.role == "system" for message in messages]):
+        found += ("role.late_system",)
+    return found
+
+
+def _signals(
+    values: dict[str, Any], intake: Intake, system: list[str], messages: list[Message], declared: Declared
+) -> Signals:
+    leading = _leading(messages)
+    texts = system + [_text(message) for message in messages[:leading]] if leading else system
+    return Signals(
+        words=count_words("\n".join(intake.texts)),
+        system_text=system_signal("\n".join([text for text in texts if not is_billing(text)])),
+        user_text=user_text(messages),
+        thinking=_thinks(values.get("thinking")),
+        has_tools=declared.count > 0,
+        tool_artifacts=declared.count > 0 or intake.tool_blocks or values.get("tool_choice") is not None,
+        images=intake.images,
+        documents=intake.documents,
+        messages=len(messages),
+    )
+
+
+def _thinks(thinking: Any) -> bool:
+    """Thinking explicitly on, as the classifier reads it (9.5)."""
+    return bool(thinking) and not (isinstance(thinking, dict) and thinking.get("type") in ("disabled", "adaptive"))
+
+
+# ---------------------------------------------------------------------------------------- neutral form
+
+
+def conversation(turn: Turn) -> Conversation:
+    """The request in neutral form, for tiers of another dialect (contract 5.3, 6.4)."""
+    view = turn.view
+    assert isinstance(view, View)  # only parse() makes turns of this dialect
+    messages, body = view.messages, turn.body
+    leading = _leading(messages)
+    choice = read_choice(body.get("tool_choice"))
+    return Conversation(
+        system=view.system + [_text(message) for message in messages[:leading]] if leading else view.system,
+        messages=messages[leading:] if leading else messages,
+        temperature=_given(body, "temperature"),
+        top_p=_given(body, "top_p"),
+        stop=turn.stop,
+        parallel_tools=False if choice is not None and choice.disable_parallel_tool_use else None,
+        unmapped=_unmapped(turn, view),
+    )
+
+
+def _unmapped(turn: Turn, view: View) -> list[str]:
+    names = set(view.names)
+    fields = [field for field in turn.body if field not in _TRANSLATED]
+    names.update([_NAMED[field] for field in fields if field in _NAMED])
+    names.update(unknown_names([field for field in fields if field not in _NAMED]))
+    output = output_config(turn.body.get("output_config"))
+    names.update([f"unknown.{field}" for field in output if field not in ("effort", "format")])
+    if "effort" in output or not absent(turn.body.get("thinking")):
+        names.add("reasoning.effort")
+    if "format" in output and turn.response_format is None:
+        names.add("response_format")
+    if turn.tool_choice is not None and turn.tool_choice.mode == "unknown":
+        names.add("tool_choice")
+    if view.messages[-1].role == "assistant":
+        names.add("prefill")
+    return sorted(names)
+
+
+def _given(body: dict[str, Raw], name: str) -> Raw | None:
+    raw = body.get(name)
+    return None if absent(raw) else raw
+
+
+def _leading(messages: list[Message]) -> int:
+    """How many role-system messages open the conversation; they belong to the system text."""
+    if messages[0].role != "system":
+        return 0
+    return next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+
+
+def _text(message: Message) -> str:
+    return "\n".join([block.text for block in message.blocks if type(block) is Text])

@@ -1,0 +1,157 @@
+"""Requests to tiers that speak Messages: same-dialect pass-through with its named repairs (contract 6.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from anvil.router import tokens
+from anvil.router.dialects.anthropic_intake import View
+from anvil.router.dialects.anthropic_translate import late_system, translate
+from anvil.router.dialects.encode import (
+    NEVER_FORWARDED,
+    Body,
+    absent,
+    cap_in_force,
+    fit_cap,
+    never_forwarded,
+    overlay,
+    splice,
+    without_nonce,
+)
+from anvil.router.turn import Block, Conversation, Message, Reasoning, Text, Turn, UpstreamRequest
+
+if TYPE_CHECKING:
+    from anvil.router.config import TierConfig
+
+CAPS = ("max_tokens",)
+# the dialect demands a cap; this one is ours, so it never counts as a cap in force (6.4, 12.2)
+DEFAULT_MAX_TOKENS = 1024
+DEFAULT_VERSION = "2023-06-01"
+# what POST /v1/messages/count_tokens accepts; anything else is refused there
+_COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "context_management", "mcp_servers")
+
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_BETA = re.compile(r"[A-Za-z0-9-]+")
+_RAWS = msgspec.json.Decoder(list[Raw])
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+
+
+def request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> UpstreamRequest:
+    """The body for ``tier``; ``conversation`` is None for an Anthropic caller. Raises encode.WindowTooSmall."""
+    cap, fitted = fit_cap(turn, tier, lambda: tokens.upper_bound(turn, image_tokens=tier.image_tokens))
+    lossy = never_forwarded(turn.body)
+    if conversation is None:
+        body = _passed_through(turn, tier, lossy)
+    else:
+        body, cap = translate(turn, tier, conversation, lossy), cap or None
+    body["model"] = tier.model
+    if cap is not None:
+        body["max_tokens"] = cap
+    if fitted:
+        lossy.append("max_tokens.fitted")
+    if turn.stream or "stream" in body:
+        body["stream"] = turn.stream
+    overlay(body, tier, CAPS)
+    if absent(body.get("max_tokens")):
+        body["max_tokens"] = DEFAULT_MAX_TOKENS
+    return UpstreamRequest(
+        body=splice(body),
+        stream=body.get("stream") is True,
+        cap=cap_in_force(cap, tier, CAPS),
+        fitted=fitted,
+        lossy=lossy,
+    )
+
+
+def count_request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> bytes:
+    """The body that asks ``tier`` to count the same prompt (contract 2.12)."""
+    lossy: list[str] = []
+    body = _passed_through(turn, tier, lossy) if conversation is None else translate(turn, tier, conversation, lossy)
+    body["model"] = tier.model
+    overlay(body, tier, CAPS)
+    return splice({name: body[name] for name in _COUNTED if name in body})
+
+
+def forward_headers(inbound: Mapping[str, str]) -> list[tuple[str, str]]:
+    """``anthropic-version`` always, ``anthropic-beta`` when it has usable tokens (6.2). ``inbound``: lower-case names."""
+    version = inbound.get("anthropic-version", "").strip()
+    headers = [("anthropic-version", version if _VERSION.fullmatch(version) else DEFAULT_VERSION)]
+    given = [token.strip() for token in inbound.get("anthropic-beta", "").split(",")]
+    betas = [token for token in given if _BETA.fullmatch(token)]
+    if betas:
+        headers.append(("anthropic-beta", ",".join(betas)))
+    return headers
+
+
+# ----------------------------------------------------------------------------------------- pass-through
+
+
+def _passed_through(turn: Turn, tier: TierConfig, lossy: list[str]) -> Body:
+    body: Body = {name: raw for name, raw in turn.body.items() if name not in NEVER_FORWARDED}
+    view = turn.view
+    assert isinstance(view, View)  # only anthropic_request.parse makes turns of this dialect
+    if tier.stable_prefix and "system.nonce" in turn.repairs:
+        lossy.append("system.nonce")
+        _drop_nonce(body, view.system)
+    wrap = tier.local and tier.late_system == "user" and "role.late_system" in turn.repairs
+    unsigned = view.unsigned and not tier.local
+    if wrap:
+        lossy.append("role.late_system")
+    if unsigned:
+        lossy.append("reasoning.unsigned")
+    if wrap or unsigned:
+        body["messages"] = _repaired(turn.body["messages"], view.messages, wrap=wrap, unsigned=unsigned)
+    return body
+
+
+def _drop_nonce(body: Body, texts: list[str]) -> None:
+    """Takes the rotating billing block out of ``system``; ``texts`` are its texts in the same order."""
+    raw = body["system"]
+    if bytes(raw)[:1] != b"[":
+        kept: Any = without_nonce(texts[0])
+    else:
+        pairs = zip(_RAWS.decode(raw), texts, strict=True)
+        kept = [block for item, text in pairs if (block := _without_nonce(item, text)) is not None]
+    if kept:
+        body["system"] = kept
+    else:
+        del body["system"]
+
+
+def _without_nonce(item: Raw, text: str) -> Any:
+    rest = without_nonce(text)
+    if rest is None or rest == text:
+        return None if rest is None else item
+    return {**_OBJECT.decode(item), "text": rest} if bytes(item)[:1] == b"{" else rest
+
+
+def _repaired(raw: Raw, messages: list[Message], *, wrap: bool, unsigned: bool) -> list[Any]:
+    """The messages with late system text as user text, and without thinking that no cloud tier would accept."""
+    out: list[Any] = []
+    for item, message in zip(_RAWS.decode(raw), messages, strict=True):
+        if wrap and message.role == "system":
+            text = "\n".join([block.text for block in message.blocks if type(block) is Text])
+            if text:
+                out.append(late_system(text))
+        elif unsigned and any([_is_unsigned(block) for block in message.blocks]):
+            if (kept := _signed_only(item, message.blocks)) is not None:
+                out.append(kept)
+        else:
+            out.append(item)
+    return out
+
+
+def _is_unsigned(block: Block) -> bool:
+    return type(block) is Reasoning and block.signature is None and block.redacted is None
+
+
+def _signed_only(item: Raw, blocks: tuple[Block, ...]) -> dict[str, Any] | None:
+    fields: dict[str, Any] = dict(_OBJECT.decode(item))
+    parts = zip(_RAWS.decode(fields["content"]), blocks, strict=True)
+    fields["content"] = [part for part, block in parts if not _is_unsigned(block)]
+    return fields if fields["content"] else None
