@@ -1,0 +1,280 @@
+"""A Chat Completions request as a neutral conversation, for tiers of another dialect (contract 5.3, 6.4).
+
+The turn is already validated; entries no reader can make sense of are skipped, what cannot be expressed is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from anvil.router.dialects.encode import NEVER_FORWARDED, absent, splice, unknown_names
+from anvil.router.dialects.openai_chat_answer import arguments_text, custom_arguments
+from anvil.router.dialects.openai_chat_scan import SYSTEM_ROLES, part_text
+from anvil.router.dialects.openai_chat_tools import read_tools
+from anvil.router.turn import (
+    Audio,
+    Block,
+    Conversation,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+
+# fields only OpenAI tiers understand -> the name of the loss elsewhere (Appendix A)
+OPENAI_FIELDS = {
+    "presence_penalty": "penalties",
+    "frequency_penalty": "penalties",
+    "top_k": "top_k",
+    "logprobs": "logprobs",
+    "top_logprobs": "logprobs",
+    "modalities": "modalities",
+    "audio": "modalities",
+    "prediction": "prediction",
+    "verbosity": "verbosity",
+    "service_tier": "service_tier",
+    "prompt_cache_key": "prompt_cache_key",
+    "web_search_options": "unknown.web_search_options",
+}
+_READ = frozenset(
+    [
+        "model",
+        "messages",
+        "stream",
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "stop",
+        "n",
+        "tools",
+        "functions",
+        "tool_choice",
+        "function_call",
+        "response_format",
+        "parallel_tool_calls",
+        "reasoning_effort",
+    ]
+)
+
+_plain = msgspec.json.Decoder().decode
+
+
+def conversation(turn: Turn) -> Conversation:
+    """The whole request. ``openai_fields`` holds what only OpenAI tiers understand, named in ``OPENAI_FIELDS``."""
+    body = turn.body
+    history = _History()
+    for message in _plain(body["messages"]):
+        history.add(message)
+    kept = {name: raw for name, raw in body.items() if name in OPENAI_FIELDS and not absent(raw)}
+    return Conversation(
+        system=history.system,
+        messages=history.done(),
+        temperature=_present(body, "temperature"),
+        top_p=_present(body, "top_p"),
+        stop=turn.stop,
+        parallel_tools=_parallel(body),
+        reasoning_effort=_effort(body),
+        openai_fields=kept,
+        unmapped=list(dict.fromkeys([*history.lost, *_unmapped(body)])),
+    )
+
+
+def _present(body: dict[str, Raw], name: str) -> Raw | None:
+    raw = body.get(name)
+    return None if absent(raw) else raw
+
+
+def _parallel(body: dict[str, Raw]) -> bool | None:
+    value = _plain(body.get("parallel_tool_calls", b"null"))
+    return value if isinstance(value, bool) else None
+
+
+def _effort(body: dict[str, Raw]) -> str | None:
+    value = _plain(body.get("reasoning_effort", b"null"))
+    return value if isinstance(value, str) else None
+
+
+def _unmapped(body: dict[str, Raw]) -> list[str]:
+    names = []
+    declared = None if absent(body.get("tools")) else read_tools(body["tools"])
+    if declared is not None and declared.hosted:
+        names.append("tools.hosted")
+    strange = [name for name in body if name not in _READ and name not in OPENAI_FIELDS and name not in NEVER_FORWARDED]
+    return names + unknown_names([name for name in strange if not absent(body[name])])
+
+
+class _History:
+    """Messages in order; consecutive tool results gather in one user message."""
+
+    def __init__(self) -> None:
+        self.system: list[str] = []
+        self.lost: dict[str, None] = {}
+        self._messages: list[Message] = []
+        self._results: list[Block] = []
+        self._leading = True
+        self._functions = 0  # legacy calls so far: they have no ids of their own
+
+    def done(self) -> list[Message]:
+        self._flush()
+        return self._messages
+
+    def add(self, message: dict[str, Any]) -> None:
+        role = message["role"]
+        if role in SYSTEM_ROLES and self._leading:
+            self._lead(message.get("content"))
+            return
+        self._leading = False
+        if role in ("tool", "function"):
+            self._results.append(self._result(message))
+            return
+        self._flush()
+        if role == "assistant":
+            self._append("assistant", self._assistant(message), message)
+        else:
+            self._append("user" if role == "user" else "system", self._blocks(message.get("content")), message)
+
+    def _lead(self, content: Any) -> None:
+        """Each block stays an entry of its own, so that a rotating one can be left out (6.5)."""
+        blocks = content if isinstance(content, list) else [content]
+        self.system += [text for text in map(part_text, blocks) if text]
+
+    def _flush(self) -> None:
+        if self._results:
+            self._messages.append(Message("user", tuple(self._results)))
+            self._results = []
+
+    def _append(self, role: Any, blocks: list[Block], message: dict[str, Any]) -> None:
+        name = message.get("name")
+        if isinstance(name, str) and name:
+            self.lost["name"] = None
+        self._messages.append(Message(role, tuple(blocks), name if isinstance(name, str) else None))
+
+    def _result(self, message: dict[str, Any]) -> ToolResult:
+        identity = message.get("tool_call_id")
+        if not isinstance(identity, str):
+            identity = f"call_fn_{max(self._functions - 1, 0)}"
+        blocks = self._blocks(message.get("content"))
+        return ToolResult(identity, tuple([b for b in blocks if isinstance(b, Text | Image | Document)]))
+
+    def _assistant(self, message: dict[str, Any]) -> list[Block]:
+        blocks: list[Block] = []
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        if isinstance(thought, str):
+            blocks.append(Reasoning(thought))
+        blocks += self._blocks(message.get("content"))
+        refusal = message.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            blocks.append(Text(refusal))
+        calls = message.get("tool_calls")
+        for place, call in enumerate(calls if isinstance(calls, list) else []):
+            read = _read_call(call, place)
+            if read is not None:
+                blocks.append(read)
+        legacy = _read_function(f"call_fn_{self._functions}", message.get("function_call"))
+        if legacy is not None:
+            self._functions += 1
+            blocks.append(legacy)
+        return blocks
+
+    def _blocks(self, content: Any) -> list[Block]:
+        if isinstance(content, str):
+            return [Text(content)] if content else []
+        blocks = [self._block(part) for part in content or []]
+        return [block for block in blocks if block is not None]
+
+    def _block(self, part: Any) -> Block | None:
+        if isinstance(part, str):
+            return Text(part) if part else None
+        if "cache_control" in part:
+            self.lost["cache_control"] = None
+        read = _PARTS.get(part.get("type")) if isinstance(part.get("type"), str) else None
+        block = read(part) if read is not None else None
+        if block is None:
+            kind = part.get("type")
+            return Opaque(kind if isinstance(kind, str) else "", splice(part))
+        return None if block == _EMPTY else block
+
+
+_EMPTY = Text("")
+
+
+def _text(part: dict[str, Any]) -> Block | None:
+    return Text(part_text(part))
+
+
+def _refusal(part: dict[str, Any]) -> Block | None:
+    text = part.get("refusal")
+    return Text(text) if isinstance(text, str) else None
+
+
+def _image(part: dict[str, Any]) -> Block | None:
+    inner = part.get("image_url")
+    url = inner.get("url") if isinstance(inner, dict) else inner
+    if not isinstance(url, str):
+        return None
+    detail = inner.get("detail") if isinstance(inner, dict) else None
+    media_type, data = split_data_url(url)
+    if data is not None:
+        return Image(media_type, data, detail=detail if isinstance(detail, str) else None)
+    return Image(url=url, detail=detail if isinstance(detail, str) else None)
+
+
+def _audio(part: dict[str, Any]) -> Block | None:
+    inner = part.get("input_audio")
+    if not isinstance(inner, dict) or not isinstance(inner.get("data"), str):
+        return None
+    kind = inner.get("format")
+    return Audio(inner["data"], kind if isinstance(kind, str) else "wav")
+
+
+def _file(part: dict[str, Any]) -> Block | None:
+    inner = part.get("file")
+    if not isinstance(inner, dict):
+        return None
+    title, identity, content = inner.get("filename"), inner.get("file_id"), inner.get("file_data")
+    title = title if isinstance(title, str) else None
+    if isinstance(content, str):
+        media_type, data = split_data_url(content)
+        return Document(media_type or "application/pdf", data if data is not None else content, title=title)
+    return Document(file_id=identity, title=title) if isinstance(identity, str) else None
+
+
+_PARTS = {"text": _text, "refusal": _refusal, "image_url": _image, "input_audio": _audio, "file": _file}
+
+
+def split_data_url(url: str) -> tuple[str | None, str | None]:
+    """Media type and base64 data of a ``data:`` URL; (None, None) for any other URL."""
+    head, comma, data = url.partition(",")
+    if not comma or head[:5].lower() != "data:" or not head.lower().endswith(";base64"):
+        return None, None
+    return head[5:].partition(";")[0] or None, data
+
+
+def _read_call(call: Any, place: int) -> ToolCall | None:
+    if not isinstance(call, dict):
+        return None
+    identity = call.get("id")
+    identity = identity if isinstance(identity, str) and identity else f"call_{place}"
+    custom = call.get("custom")
+    if not isinstance(custom, dict):
+        return _read_function(identity, call.get("function"))
+    name, text = custom.get("name"), custom.get("input")
+    if not isinstance(name, str) or not isinstance(text, str):
+        return None
+    return ToolCall(identity, name, custom_arguments(text), custom=True)
+
+
+def _read_function(identity: str, function: Any) -> ToolCall | None:
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str) or not name:
+        return None
+    return ToolCall(identity, name, arguments_text(function.get("arguments")) or "")
