@@ -172,8 +172,16 @@ def role(tier_id: str, tier: Tier) -> str | None:
     return tier.role or _ROLES.get(tier_id)
 
 
-def auth_env(tier_id: str, tier: Tier) -> str:
+def auth_env(topology: Topology, tier_id: str) -> str:
+    """The tier's own variable; tiers behind the multiplexer default to the token it shares with the router (16)."""
+    tier = topology.tiers[tier_id]
+    if tier.auth_env is None and swap_group(topology, tier) and topology.multiplexer and topology.router.token:
+        return topology.router.token[0]
     return tier.auth_env or f"ANVIL_{tier_id.upper().replace('-', '_').replace('.', '_')}_KEY"
+
+
+def swap_group(topology: Topology, tier: Tier) -> str | None:
+    return topology.serves[tier.serve].swap_group if isinstance(tier, ServeTier) else None
 
 
 def extra_body(topology: Topology, tier: Tier) -> dict[str, Any] | None:
@@ -231,8 +239,8 @@ def takes_images(topology: Topology, preset: str, denied: Collection[tuple[str, 
 def router_secret_names(topology: Topology) -> SecretNames:
     """The router's tokens and the keys of its active tiers; only cloud keys are required."""
     tiers = {name: topology.tiers[name] for name in active(topology).tiers}
-    keys = {auth_env(name, tier) for name, tier in tiers.items()}
-    paid = {auth_env(name, tier) for name, tier in tiers.items() if isinstance(tier, CloudTier)}
+    keys = {auth_env(topology, name) for name in tiers}
+    paid = {auth_env(topology, name) for name, tier in tiers.items() if isinstance(tier, CloudTier)}
     required = {*topology.router.token, *paid}
     return SecretNames(tuple(sorted(required)), tuple(sorted(keys - required)))
 
@@ -250,6 +258,10 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def short_hash(content: bytes) -> str:
     """First 16 hex digits of the SHA-256."""
-    return hashlib.sha256(content).hexdigest()[:16]
+    return sha256(content)[:16]
