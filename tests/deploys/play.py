@@ -47,3 +47,14 @@ def play(*operations: tuple[Any, dict[str, Any]], data: dict[str, Any] | None = 
     finally:
         disconnect_all(state)
     return run
+
+
+def fact(cls: Any, *arguments: Any, data: dict[str, Any] | None = None) -> Any:
+    """One fact of @local."""
+    state = State(Inventory(([("@local", data or {})], {})), Config(FAIL_PERCENT=0))
+    state.current_stage = StateStage.Prepare
+    connect_all(state)
+    try:
+        return next(iter(state.inventory)).get_fact(cls, *arguments)
+    finally:
+        disconnect_all(state)

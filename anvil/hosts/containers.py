@@ -1,0 +1,153 @@
+"""Facts about containers: every service of a compose project, or one container by name."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from typing import Any, Literal
+
+import msgspec
+from pyinfra.api.command import StringCommand
+from pyinfra.api.facts import FactBase
+
+from anvil.hosts.docker import ask, classify, documents
+from anvil.hosts.shell import COMMAND_SECONDS, Answer, Struct, reading
+
+PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_CLOCK = 'echo "clock $(date +%s)"\n'
+# A container may vanish between the two commands: then inspect exits 1 and the others still count.
+_SERVICES = f"""ids=$(limited {COMMAND_SECONDS} docker ps -aq --filter "label={PROJECT}=$1")
+code=$?; [ $code -eq 0 ] || {{ echo "$ids"; exit $code; }}
+[ -z "$ids" ] || limited {COMMAND_SECONDS} docker inspect $ids || [ $? -eq 1 ]
+"""
+
+# docker's own states, and the three that are about us.
+State = Literal[
+    "created", "running", "paused", "restarting", "removing", "exited", "dead",
+    "absent", "foreign", "unknown", "daemon_down", "error",
+]  # fmt: skip
+_KNOWN = frozenset(("created", "running", "paused", "restarting", "removing", "exited", "dead"))
+
+
+class ServiceState(Struct, frozen=True, kw_only=True):
+    """One service as it is. `revision` and `env` are our labels; `age_s` is the time since it last started."""
+
+    state: State
+    error: str = ""
+    health: str = ""
+    restart_count: int = 0
+    started_at: str = ""
+    age_s: float = 0.0
+    exit_code: int = 0
+    image: str = ""
+    image_id: str = ""
+    revision: str = ""
+    env: str = ""
+    container: str = ""
+    project: str = ""
+    pid: int = 0
+
+
+ABSENT = ServiceState(state="absent")
+
+
+class ServicesAnswer(Answer, frozen=True, kw_only=True):
+    services: dict[str, ServiceState] = msgspec.field(default_factory=dict)
+
+    def of(self, service: str) -> ServiceState:
+        """The service's state; when docker itself did not answer, that answer as a state."""
+        if self.ok:
+            return self.services.get(service, ABSENT)
+        return ServiceState(state="daemon_down" if self.status == "daemon_down" else "error", error=self.error)
+
+
+class ContainerAnswer(Answer, frozen=True, kw_only=True):
+    container: ServiceState = ABSENT
+
+
+def _epoch(stamp: str) -> float:
+    """Docker's UTC time stamps have nine fractional digits, which strptime cannot read."""
+    try:
+        return calendar.timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return 0.0
+
+
+def described(container: dict[str, Any], now: float) -> ServiceState:
+    """One element of `docker inspect` as a ServiceState."""
+    state, config = container.get("State") or {}, container.get("Config") or {}
+    labels = config.get("Labels") or {}
+    name = state.get("Status", "")
+    started = state.get("StartedAt", "")
+    return ServiceState(
+        state=name if name in _KNOWN else "unknown",
+        error="" if name in _KNOWN else f"docker reports the state {name!r}",
+        health=(state.get("Health") or {}).get("Status", ""),
+        restart_count=container.get("RestartCount", 0),
+        started_at=started,
+        age_s=max(0.0, now - _epoch(started)) if started else 0.0,
+        exit_code=state.get("ExitCode", 0),
+        image=config.get("Image", ""),
+        image_id=container.get("Image", ""),
+        revision=labels.get("anvil.revision", ""),
+        env=labels.get("anvil.env", ""),
+        container=container.get("Name", "").lstrip("/"),
+        project=labels.get(PROJECT, ""),
+        pid=state.get("Pid", 0),
+    )
+
+
+def _now(lines: list[str]) -> float:
+    clock = next((line.split()[1] for line in lines if line.startswith("clock ")), "0")
+    return float(clock) if clock.isdigit() else 0.0
+
+
+class ComposeServices(FactBase[ServicesAnswer]):
+    """{service: state} of one compose project, stopped containers included."""
+
+    def command(self, project: str) -> StringCommand:
+        return ask(_CLOCK + _SERVICES, project)
+
+    def process(self, output: list[str]) -> ServicesAnswer:
+        got = reading(output)
+        status, error = classify(got)
+        if status != "ok":
+            return ServicesAnswer(status=status, error=error)
+        now = _now(got.lines)
+        found: dict[str, ServiceState] = {}
+        for container in documents(got.text):
+            labels = (container.get("Config") or {}).get("Labels") or {}
+            if SERVICE in labels:
+                found[labels[SERVICE]] = described(container, now)
+        return ServicesAnswer(status="ok", services=found)
+
+
+class Container(FactBase[ContainerAnswer]):
+    """One container by name, whatever project it belongs to."""
+
+    def command(self, container: str) -> StringCommand:
+        return ask(_CLOCK + f'limited {COMMAND_SECONDS} docker inspect --type container -- "$1"', container)
+
+    def process(self, output: list[str]) -> ContainerAnswer:
+        got = reading(output)
+        status, error = classify(got)
+        if status != "ok":
+            return ContainerAnswer(status=status, error=error)
+        found = documents(got.text)
+        if not found:
+            return ContainerAnswer(status="absent")
+        return ContainerAnswer(status="ok", container=described(found[0], _now(got.lines)))
+
+
+class ContainerLogs(FactBase[Answer]):
+    """The last lines of one container, both streams; `error` carries the text either way."""
+
+    def command(self, container: str, lines: int, since: str = "") -> StringCommand:
+        return ask(
+            f'limited {COMMAND_SECONDS} docker logs --tail "$2" ${{3:+--since "$3"}} "$1"', container, lines, since
+        )
+
+    def process(self, output: list[str]) -> Answer:
+        got = reading(output)
+        status, error = classify(got)
+        return Answer(status=status, error=got.text if status == "ok" else error)

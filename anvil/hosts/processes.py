@@ -1,0 +1,187 @@
+"""The process runtime: services as local processes under supervisord, with the compose runtime's interface.
+
+supervisord keeps no labels, so each launcher notes in `run/NAME` what it started: revision, environment digest and a
+count of starts. The note always tells of the process that really runs, also after supervisord restarted it by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.facts import FactBase
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from anvil.hosts.announce import announce
+from anvil.hosts.containers import ServicesAnswer, ServiceState, State
+from anvil.hosts.decision import Action, WantedService
+from anvil.hosts.docker import documents
+from anvil.hosts.files import FileText
+from anvil.hosts.shell import NOT_FOUND, Commands, Struct, captured, reading, script
+from anvil.hosts.supervisor import Program, folder_of, launcher, program_conf, usable_root
+from anvil.hosts.text_file import write_command
+
+_CTL = """python=$1 folder=$2 name=$3
+ctl() { "$python" -m supervisor.supervisorctl -c "$folder/supervisord.conf" "$@"; }
+"""
+# Two operators on one machine: the second waits. macOS has no flock; there supervisord itself serialises the requests.
+_LOCK = """umask 027
+exec 9>>"$folder/lock"
+! command -v flock >/dev/null 2>&1 || flock -w 30 9 || { echo "busy: another run holds $folder/lock" >&2; exit 12; }
+"""
+_START = """folder=$1 python=$2
+cd "$folder" || exit 1
+env -i PATH="$PATH" HOME="$HOME" "$python" -m supervisor.supervisord -c "$folder/supervisord.conf" </dev/null || exit 1
+n=0
+until [ -S sock ]; do n=$((n + 1)); [ "$n" -lt 100 ] || { tail -n 5 logs/supervisord.log >&2; exit 1; }; sleep 0.1; done
+"""
+_UP = """ctl update "$name" || exit 1
+ctl stop "$name" >/dev/null 2>&1
+ctl start "$name" || { tail -n 60 "$folder/logs/$name.log" >&2; exit 1; }
+"""
+_REMOVE = """ctl stop "$name" >/dev/null 2>&1
+rm -f "$folder/programs/$name.conf" "$folder/programs/$name.sh" "$folder/run/$name"
+ctl update "$name"
+"""
+_SHUTDOWN = """pid=$(cat "$folder/supervisord.pid" 2>/dev/null) || exit 0
+ctl shutdown || exit 1
+n=0
+while kill -0 "$pid" 2>/dev/null; do n=$((n + 1)); [ "$n" -lt 1200 ] || exit 1; sleep 0.1; done
+"""
+# supervisord's own protocol (XML-RPC over its socket), standard library only: structured, and quicker than its client.
+_ASK = """
+import http.client, json, socket, sys, xmlrpc.client as rpc
+line = http.client.HTTPConnection("127.0.0.1", timeout=10)
+line.sock = socket.socket(socket.AF_UNIX)
+try:
+    line.sock.connect(sys.argv[1])
+    line.request("POST", "/RPC2", rpc.dumps((), "supervisor.getAllProcessInfo"), {"Content-Type": "text/xml"})
+    print(json.dumps(rpc.loads(line.getresponse().read())[0][0]))
+except (OSError, http.client.HTTPException, rpc.Fault) as error:
+    sys.exit(f"down: {error}")
+"""
+_STATUS = f"""command -v "$1" >/dev/null 2>&1 || exit {NOT_FOUND}
+[ -S "$2/sock" ] || {{ echo "down: no socket"; exit 1; }}
+"$1" -I -c "$3" "$2/sock" </dev/null || exit 1
+echo --
+for marker in "$2"/run/*; do
+  case $marker in *.new) ;; *) [ ! -f "$marker" ] || echo "${{marker##*/}} $(cat "$marker")" ;; esac
+done
+exit 0
+"""
+_STATES: dict[str, State] = {
+    "RUNNING": "running",
+    "STARTING": "running",
+    "BACKOFF": "restarting",
+    "STOPPED": "exited",
+    "STOPPING": "exited",
+    "EXITED": "exited",
+    "FATAL": "exited",
+}
+
+
+class ProcessServices(FactBase[ServicesAnswer]):
+    """{name: state} of every program that supervisord knows; no supervisord is "daemon_down"."""
+
+    def command(self, python: str, folder: str) -> StringCommand:
+        return captured(_STATUS, python, folder, _ASK)
+
+    def process(self, output: list[str]) -> ServicesAnswer:
+        got = reading(output)
+        if got.code == NOT_FOUND:
+            return ServicesAnswer(status="tool_missing", error="the machine's python was not found")
+        if "down: " in got.text:
+            return ServicesAnswer(status="daemon_down", error="supervisord does not run")
+        if got.code:
+            return ServicesAnswer(status="error", error=got.text.strip()[-500:])
+        told, _, notes = got.text.partition("--\n")
+        marks = {line.split()[0]: line.split()[1:] for line in notes.splitlines() if len(line.split()) == 4}
+        rows = [row for row in documents(told) if isinstance(row, dict)]
+        return ServicesAnswer(
+            status="ok", services={row["name"]: _service(row, marks.get(row["name"], [])) for row in rows}
+        )
+
+
+def _service(row: dict[str, Any], mark: list[str]) -> ServiceState:
+    word = row["statename"]
+    revision, env, starts = mark or ("", "", "0")
+    return ServiceState(
+        state=_STATES.get(word, "unknown"),
+        error="" if word in _STATES else f"supervisord reports {word}",
+        restart_count=int(starts) if starts.isdigit() else 0,
+        age_s=max(0, row["now"] - row["start"]) if row["start"] else 0,
+        exit_code=row["exitstatus"],
+        revision=revision.strip("-"),
+        env=env.strip("-"),
+        container=row["name"],
+        pid=row["pid"],
+    )
+
+
+class ProcessRuntime(Struct, frozen=True, kw_only=True):
+    """supervisord under `<root>/supervisor`, run by `python` (absolute, with `supervisor` installed)."""
+
+    root: str
+    python: str
+    programs: dict[str, Program]
+
+    def observe(self, on: Host, name: str, container: str) -> ServiceState:
+        answer = on.get_fact(ProcessServices, self.python, folder_of(self.root))
+        if answer.status in ("daemon_down", "tool_missing"):
+            # Without supervisord nothing of ours runs; the deploy starts it before any service.
+            return ServiceState(state="absent", error=answer.error)
+        return answer.of(name)
+
+    def logs(self, on: Host, name: str, container: str, lines: int) -> str:
+        text = on.get_fact(FileText, f"{folder_of(self.root)}/logs/{name}.log").text
+        return "\n".join(text.splitlines()[-lines:])
+
+    def apply(self, action: Action, wanted: WantedService) -> Iterator[PyinfraCommand]:
+        program, programs = self.programs[wanted.name], f"{folder_of(self.root)}/programs"
+        start = launcher(self.root, program, wanted.revision, wanted.env_digest)
+        yield write_command(f"{programs}/{wanted.name}.sh", start, "750")
+        yield write_command(f"{programs}/{wanted.name}.conf", program_conf(self.root, program), "640")
+        yield self.ctl(_UP, wanted.name)
+
+    def stop(self, live: ServiceState, name: str) -> Iterator[PyinfraCommand]:
+        yield self.ctl('ctl stop "$name"', name)
+
+    def remove(self, name: str, container: str) -> Iterator[PyinfraCommand]:
+        yield self.ctl(_REMOVE, name)
+
+    def ctl(self, text: str, name: str = "") -> StringCommand:
+        return script(_CTL + _LOCK + text, self.python, folder_of(self.root), name)
+
+
+@operation()
+def supervisor_running(root: str, python: str) -> Commands:
+    """
+    Start supervisord as a daemon of its own session, unless it answers already.
+
+    + python: an interpreter that has the package `supervisor`
+    """
+    if refused := usable_root(root):
+        raise OperationError(refused)
+    answer = host.get_fact(ProcessServices, python, folder_of(root))
+    if answer.ok:
+        host.noop("supervisord runs")
+        return
+    announce(f"supervisord: {answer.error}")
+    yield script(_START, folder_of(root), python)
+
+
+@operation()
+def supervisor_stopped(root: str, python: str) -> Commands:
+    """
+    Stop every service and supervisord itself.
+    """
+    answer = host.get_fact(ProcessServices, python, folder_of(root))
+    if not answer.ok:
+        host.noop(answer.error)
+        return
+    announce("supervisord: stopped with everything it runs")
+    yield ProcessRuntime(root=root, python=python, programs={}).ctl(_SHUTDOWN)
