@@ -290,12 +290,16 @@ class UsageReport(Struct, frozen=True):
 
 
 class Finish(Struct, frozen=True):
-    """The terminator. ``raw`` is the tier's own word, ``stop_sequence`` the matched string when known."""
+    """The terminator. ``raw`` is the tier's own word, ``stop_sequence`` the matched string when known.
+
+    ``extra``: unknown fields of the event that ended a stream, for same-dialect callers.
+    """
 
     reason: FinishReason
     raw: str | None = None
     stop_sequence: str | None = None
     assumed: bool = False
+    extra: dict[str, Raw] | None = None
 
 
 class Fault(Struct, frozen=True):

@@ -78,7 +78,7 @@ def count_request(turn: Turn, tier: TierConfig, conversation: Conversation | Non
 
 
 def forward_headers(inbound: Mapping[str, str]) -> list[tuple[str, str]]:
-    """``anthropic-version`` always, ``anthropic-beta`` when it has usable tokens (6.2). ``inbound``: lower-case names."""
+    """``anthropic-version`` always, ``anthropic-beta`` if it has usable tokens (6.2). ``inbound``: lower-case names."""
     version = inbound.get("anthropic-version", "").strip()
     headers = [("anthropic-version", version if _VERSION.fullmatch(version) else DEFAULT_VERSION)]
     given = [token.strip() for token in inbound.get("anthropic-beta", "").split(",")]
