@@ -17,6 +17,7 @@ EVIDENCE = "router/promotions.jsonl"
 SETTLE_TRIES_S = 60
 LOCK_WAIT_S = 30
 COMMAND_LIMIT_S = 300
+LOOK_LIMIT_S = 20
 
 
 def text(topology: Topology) -> str:
@@ -31,7 +32,6 @@ def text(topology: Topology) -> str:
         pull=place.pull,
         python=place.python,
         published=f"http://{process.host_of(_reachable(place.publish))}:{place.port}",
-        local=process.host_of(_reachable(place.publish)),
         strict_publish=machine.platform != "wsl2",
         mode=topology.mode or "",
         settle_s=place.settle_s,
@@ -39,6 +39,7 @@ def text(topology: Topology) -> str:
         settle_tries_s=SETTLE_TRIES_S,
         lock_wait_s=LOCK_WAIT_S,
         limit_s=COMMAND_LIMIT_S,
+        look_s=LOOK_LIMIT_S,
         run=process.RUN,
         started=process.STARTED,
     )
