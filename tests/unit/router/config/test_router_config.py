@@ -431,8 +431,10 @@ tokens = st.sampled_from(
     ["1", "-1", "0", "nan", "inf", "true", '""', '"x"', "[]", "{}", '["a"]', "2026-01-01", "1e400"]
 )
 keys = st.sampled_from(
-    ["mapping_version", "tiers", "presets", "preset_classes", "metered_cloud", "limits", "breaker", "decisions"]
-    + ["relay_timeout", "hold_ping_s", "observer", "profile_path", "server", "colour"]
+    [
+        *("mapping_version", "tiers", "presets", "preset_classes", "metered_cloud", "limits", "breaker", "decisions"),
+        *("relay_timeout", "hold_ping_s", "observer", "profile_path", "server", "colour"),
+    ]
 )
 
 
