@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from anvil.topology import rules_models, rules_places, rules_routing, rules_values
+from anvil.topology import rules_models, rules_places, rules_routing, rules_runtime, rules_values
 from anvil.topology.finding import Finding, Rule
 from anvil.topology.model import Topology
 
-RULES: tuple[Rule, ...] = (*rules_places.RULES, *rules_models.RULES, *rules_routing.RULES, *rules_values.RULES)
+RULES: tuple[Rule, ...] = (
+    *rules_places.RULES,
+    *rules_runtime.RULES,
+    *rules_models.RULES,
+    *rules_routing.RULES,
+    *rules_values.RULES,
+)
 
 
 def check(topology: Topology, present: Collection[str] | None = None) -> list[Finding]:

@@ -181,7 +181,8 @@ def auth_env(topology: Topology, tier_id: str) -> str:
 
 
 def swap_group(topology: Topology, tier: Tier) -> str | None:
-    return topology.serves[tier.serve].swap_group if isinstance(tier, ServeTier) else None
+    serve = topology.serves.get(tier.serve) if isinstance(tier, ServeTier) else None
+    return serve.swap_group if serve else None
 
 
 def extra_body(topology: Topology, tier: Tier) -> dict[str, Any] | None:
