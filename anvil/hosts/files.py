@@ -26,7 +26,7 @@ _DIGEST = """digest() {
 _STAT = """describe() {
   if [ -L "$1" ]; then printf 'link\\n'; elif [ -d "$1" ]; then printf 'directory\\n'
   elif [ -f "$1" ]; then printf 'file\\n'; else printf 'other\\n'; fi
-  stat -c '%a %U:%G' -- "$1" 2>/dev/null || stat -f '%Lp %Su:%Sg' -- "$1"
+  stat -c '%a %U:%G %u:%g' -- "$1" 2>/dev/null || stat -f '%Lp %Su:%Sg %u:%g' -- "$1"
   readlink "$1" || echo
 }
 """
@@ -47,12 +47,21 @@ class DigestAnswer(Answer, frozen=True, kw_only=True):
 
 
 class StatAnswer(Answer, frozen=True, kw_only=True):
-    """`mode` as octal digits ("640"), `owner` as "user:group", `target` of a symbolic link."""
+    """`mode` in octal digits ("640"), `owner` as "user:group", `ids` the same in numbers, `target` of a link."""
 
     kind: Kind = "file"
     mode: str = ""
     owner: str = ""
+    ids: str = ""
     target: str = ""
+
+    def belongs_to(self, owner: str) -> bool:
+        """`owner` as chown takes it: names or numbers (a container's user has no name on the host); "" = anyone."""
+        halves = zip(owner.split(":"), self.owner.split(":"), self.ids.split(":"), strict=False)
+        return all(half in (called, number) for half, called, number in halves if half)
+
+    def has_mode(self, mode: str) -> bool:
+        return self.mode.lstrip("0") == mode.lstrip("0")
 
 
 class FileAnswer(StatAnswer, frozen=True, kw_only=True):
@@ -126,11 +135,6 @@ class FileState(FactBase[FileAnswer]):
 
 
 def _stat(lines: list[str]) -> dict[str, str]:
-    mode, _, owner = lines[1].partition(" ")
-    return {
-        "status": "ok",
-        "kind": lines[0],
-        "mode": mode,
-        "owner": owner,
-        "target": lines[2] if len(lines) > 2 else "",
-    }
+    mode, owner, ids = (*lines[1].split(), "", "", "")[:3]
+    target = lines[2] if len(lines) > 2 else ""
+    return {"status": "ok", "kind": lines[0], "mode": mode, "owner": owner, "ids": ids, "target": target}

@@ -20,10 +20,10 @@ from anvil.hosts.announce import announce
 from anvil.hosts.containers import ServicesAnswer, ServiceState, State
 from anvil.hosts.decision import Action, WantedService
 from anvil.hosts.docker import documents
-from anvil.hosts.files import FileText
+from anvil.hosts.files import FileState, FileText
 from anvil.hosts.shell import NOT_FOUND, Commands, Struct, captured, reading, script
 from anvil.hosts.supervisor import Program, folder_of, launcher, program_conf, usable_root
-from anvil.hosts.text_file import write_command
+from anvil.hosts.text_file import difference, digest_of, write_command
 
 _CTL = """python=$1 folder=$2 name=$3
 ctl() { "$python" -m supervisor.supervisorctl -c "$folder/supervisord.conf" "$@"; }
@@ -172,6 +172,29 @@ def supervisor_running(root: str, python: str) -> Commands:
         return
     announce(f"supervisord: {answer.error}")
     yield script(_START, folder_of(root), python)
+
+
+@operation()
+def program_defined(root: str, program: Program) -> Commands:
+    """
+    Write a program's two files without starting it: the router is started by its release's own script.
+    """
+    programs = f"{folder_of(root)}/programs"
+    texts = {
+        f"{programs}/{program.name}.sh": (launcher(root, program, "", ""), "750"),
+        f"{programs}/{program.name}.conf": (program_conf(root, program), "640"),
+    }
+    stale = {
+        path: (text, mode)
+        for path, (text, mode) in texts.items()
+        if difference(host.get_fact(FileState, path), digest_of(text), mode, "")
+    }
+    if not stale:
+        host.noop(f"{program.name} is defined")
+        return
+    announce(f"{program.name}: definition of the process")
+    for path, (text, mode) in stale.items():
+        yield write_command(path, text, mode)
 
 
 @operation()

@@ -48,9 +48,9 @@ def difference(live: FileAnswer, digest: str, mode: str, owner: str) -> str:
         return "missing"
     if live.kind != "file" or live.sha256 != digest:
         return "content"
-    if live.mode.lstrip("0") != mode.lstrip("0"):
+    if not live.has_mode(mode):
         return f"mode {live.mode} -> {mode}"
-    if owner and live.owner != owner:
+    if not live.belongs_to(owner):
         return f"owner {live.owner} -> {owner}"
     return ""
 
@@ -101,7 +101,7 @@ def directory(path: str, mode: str = "755", owner: str = "") -> Commands:
         raise OperationError(f"{path}: {live.error}")
     if live.status == "ok" and live.kind not in ("directory", "link"):
         raise OperationError(f"{path}: exists and is not a directory")
-    settled = live.kind == "link" or (live.mode.lstrip("0") == mode.lstrip("0") and owner in ("", live.owner))
+    settled = live.kind == "link" or (live.has_mode(mode) and live.belongs_to(owner))
     if live.ok and settled:
         host.noop(f"{path} is there")
         return

@@ -1,0 +1,231 @@
+"""Content-addressed releases: a folder named by its hash, a `current` link, and a script on the host that swings it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from pyinfra.api.command import StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from anvil.hosts.announce import announce, show_diff, wants_diff
+from anvil.hosts.docker import ask, classify
+from anvil.hosts.files import FileText
+from anvil.hosts.probe import Http
+from anvil.hosts.services import failing
+from anvil.hosts.shell import COMMAND_SECONDS, Answer, Commands, Struct, captured, reading, script, streamed
+from anvil.hosts.text_file import write_command
+
+GO_LIVE_SECONDS = 900
+VALIDATED = "check.json"  # What the release's own loader said of it; beside the release, not part of its hash.
+_NOT_HASHED = ("RELEASE", "release.json", VALIDATED)
+
+_STATE = """cd "$1" 2>/dev/null || exit 44
+for link in current previous; do
+  target=$(readlink "$link" 2>/dev/null) && echo "$link ${target##*/}"
+done
+for folder in releases/*/; do [ -d "$folder" ] && folder=${folder%/} && echo "release ${folder##*/}"; done
+for id in $( (readlink current; readlink previous) 2>/dev/null | sort -u); do
+  [ ! -f "$id/release.json" ] || { printf 'json '; tr -d '\\n' < "$id/release.json"; echo; }
+done
+exit 0
+"""
+_FILES = """cd "$1/releases/$2" 2>/dev/null || exit 44
+for file in *; do [ ! -f "$file" ] || sha256sum "$file" 2>/dev/null || shasum -a 256 "$file"; done
+"""
+_BEGIN = """umask 027
+rm -rf "$1/releases/.$2" && mkdir -p "$1/releases/.$2" && chmod 750 "$1/releases/.$2"
+"""
+# Judged by its own loader, then moved in whole. What it said is kept; a refusal leaves nothing behind.
+_FINISH = """root=$1 id=$2 group=$3; shift 3
+staged="$root/releases/.$id"
+trap 'rm -rf "$staged"' EXIT
+umask 027
+[ -z "$group" ] || chgrp -R "$group" "$staged" || exit 1
+if ! said=$("$@" </dev/null); then printf 'REJECTED by its own loader: %s\\n' "$said" >&2; exit 1; fi
+printf '%s\\n' "$said" > "$staged/check.json" || exit 1
+[ -z "$group" ] || chgrp "$group" "$staged/check.json" || exit 1
+sync
+[ ! -e "$root/releases/$id" ] || rm -rf "$root/releases/$id" || exit 1
+mv "$staged" "$root/releases/$id"
+"""
+_DROP = 'rm -rf "$1/releases/$2"'
+
+
+class ReleasesAnswer(Answer, frozen=True, kw_only=True):
+    """`sources` maps the ids of current and previous to "inventory" or "candidate"."""
+
+    current: str = ""
+    previous: str = ""
+    ids: tuple[str, ...] = ()
+    sources: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class FilesAnswer(Answer, frozen=True, kw_only=True):
+    digests: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class HealthAnswer(Answer, frozen=True, kw_only=True):
+    """`error` says why there is no answer."""
+
+    release: str = ""
+    config_hash: str = ""
+    uptime_s: float = 0.0
+
+
+class ReleaseState(FactBase[ReleasesAnswer]):
+    """What lies under `<root>/router`."""
+
+    def command(self, folder: str) -> StringCommand:
+        return captured(_STATE, folder)
+
+    def process(self, output: list[str]) -> ReleasesAnswer:
+        got = reading(output)
+        if got.code:
+            return ReleasesAnswer(status="absent" if got.code == 44 else "error", error=got.text.strip())
+        rows = [line.split(" ", 1) for line in got.lines if " " in line]
+        links = {key: value for key, value in rows if key in ("current", "previous")}
+        told = [_json(value) for key, value in rows if key == "json"]
+        return ReleasesAnswer(
+            status="ok",
+            current=links.get("current", ""),
+            previous=links.get("previous", ""),
+            ids=tuple(value for key, value in rows if key == "release"),
+            sources={str(each["id"]): str(each.get("source", "")) for each in told if "id" in each},
+        )
+
+
+class ReleaseFiles(FactBase[FilesAnswer]):
+    """SHA-256 of every file of one release."""
+
+    def command(self, folder: str, release: str) -> StringCommand:
+        return captured(_FILES, folder, release)
+
+    def process(self, output: list[str]) -> FilesAnswer:
+        got = reading(output)
+        if got.code:
+            return FilesAnswer(status="absent" if got.code == 44 else "error", error=got.text.strip())
+        rows = [line.split(None, 1) for line in got.lines if len(line.split(None, 1)) == 2]
+        return FilesAnswer(status="ok", digests={name.lstrip("*"): digest for digest, name in rows})
+
+
+class RouterHealth(FactBase[HealthAnswer]):
+    """/healthz asked from inside the router's container: it needs no published address."""
+
+    def command(self, container: str) -> StringCommand:
+        return ask(f'limited {COMMAND_SECONDS} docker exec "$1" anvil probe --healthz', container)
+
+    def process(self, output: list[str]) -> HealthAnswer:
+        got = reading(output)
+        status, error = classify(got)
+        return health(got.text) if status == "ok" else HealthAnswer(status=status, error=error)
+
+
+def health(body: str) -> HealthAnswer:
+    """A /healthz body as an answer."""
+    told = _json(body)
+    if "release" not in told:
+        return HealthAnswer(status="error", error=f"/healthz says {body.strip()[:200]}")
+    return HealthAnswer(
+        status="ok",
+        release=str(told["release"] or ""),
+        config_hash=str(told.get("config_hash") or ""),
+        uptime_s=float(told.get("uptime_s") or 0.0),
+    )
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where the router's releases lie and how its loader and its health are asked.
+
+    `validator` judges the staged folder; `{staged}` in a word stands for its path. Without a `container` the router is
+    a process, asked over `health_url`. `group` owns the files, which the container's user must read; "" = left alone.
+    """
+
+    folder: str
+    validator: tuple[str, ...]
+    health_url: str
+    container: str = ""
+    group: str = ""
+
+
+def answering(on: Host, place: Place) -> HealthAnswer:
+    """What the running router says of itself."""
+    if place.container:
+        return on.get_fact(RouterHealth, place.container)
+    told = on.get_fact(Http, place.health_url)
+    if not told.ok:
+        return HealthAnswer(status=told.status, error=told.error or "the router does not answer")
+    return health(told.body)
+
+
+@operation()
+def release_staged(
+    place: Place, release: str, files: dict[str, str], about: dict[str, Any], agrees: Callable[[Mapping[str, Any]], str]
+) -> Commands:
+    """
+    Lay a release down, judged by its own loader; what is live is not touched.
+
+    + files: the texts the id is taken over
+    + about: release.json, the id's story
+    + agrees: compares the loader's report with the intent
+    """
+    live = host.get_fact(ReleaseFiles, place.folder, release)
+    wanted = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    held = {name: digest for name, digest in live.digests.items() if name not in _NOT_HASHED}
+    if live.ok and held == wanted and VALIDATED in live.digests:
+        host.noop(f"release {release} is staged")
+        return
+    announce(f"release {release}: staged and validated")
+    _show(place, files)
+    yield script(_BEGIN, place.folder, release)
+    staged = f"{place.folder}/releases/.{release}"
+    texts = {**files, "RELEASE": f"{release}\n", "release.json": json.dumps(about, sort_keys=True) + "\n"}
+    for name, text in sorted(texts.items()):
+        yield write_command(f"{staged}/{name}", text, "640")
+    yield script(
+        _FINISH, place.folder, release, place.group, *(word.replace("{staged}", staged) for word in place.validator)
+    )
+    said = _json(host.get_fact(FileText, f"{place.folder}/releases/{release}/{VALIDATED}").text)
+    if differing := agrees(said):
+        yield script(_DROP, place.folder, release)
+        yield failing(f"release {release} REJECTED: its loader reads it otherwise than meant: {differing}")
+
+
+def _show(place: Place, files: Mapping[str, str]) -> None:
+    if wants_diff():
+        for name, text in sorted(files.items()):
+            show_diff(name, host.get_fact(FileText, f"{place.folder}/current/{name}").text, text)
+
+
+@operation()
+def release_live(place: Place, release: str, owner: str, source: str) -> Commands:
+    """
+    Make the release the one that answers; the script on the host settles it or rolls it back by itself.
+
+    + owner: who is at it, for the lock and the evidence
+    """
+    state = host.get_fact(ReleaseState, place.folder)
+    live = answering(host, place)
+    if state.current == release and live.release == release:
+        host.noop(f"release {release} is live")
+        return
+    running = f"release {live.release} answers" if live.ok else f"nothing answers ({live.error})"
+    announce(f"release {state.current or 'none'} -> {release}; {running}")
+    said = _json(host.get_fact(FileText, f"{place.folder}/releases/{release}/{VALIDATED}").text)
+    presets = [preset for preset in said.get("presets") or () if preset not in (said.get("unservable") or ())]
+    words = (release, str(said.get("config_hash") or "-"), owner, source, *presets)
+    yield streamed('exec /bin/sh "$@"', f"{place.folder}/go-live.sh", *words, _timeout=GO_LIVE_SECONDS)
