@@ -12,7 +12,6 @@ from anvil.router import body, control, dialects, door, generate
 from anvil.router.door import Head, Refusal
 from anvil.router.exchange import CallerGone, Plain
 from anvil.router.lanes import busy
-from anvil.router.log import say
 from anvil.router.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -128,9 +127,7 @@ class App:
         if scope.http_version == "1.1" and "host" not in head.values:
             raise Refusal(400, "invalid_request", "Host header missing", reason="framing", close=True)
         if self._tokens and path not in door.OPEN_PATHS and not door.authorised(head, self._tokens):
-            raise Refusal(
-                401, "authentication_error", "a valid token is needed", reason="auth", generic=True
-            )
+            raise Refusal(401, "authentication_error", "a valid token is needed", reason="auth", generic=True)
         return door.envelope(path)
 
     async def _post(self, scope: Any, proto: Any, head: Head, name: str, dialect: str) -> None:
@@ -210,5 +207,4 @@ class App:
 
 
 def _internal_error(dialect: str) -> Plain:
-    say("internal error while answering a request")
     return Plain(500, dialects.caller(dialect).error(500, "internal_error", "the router failed on this request"))

@@ -8,10 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 from anvil.router import dialects
+from anvil.router.dialects import anthropic_messages
+from anvil.router.dialects.encode import WindowTooSmall
 from anvil.router.exchange import CallerGone, DeadlineReached, Exchange, Plain, Try
 from anvil.router.failures import classify_response
 from anvil.router.gate import Gate, GateFault, GatePolicy, fold, unfold
-from anvil.router.turn import Answer, BadAnswer, Event, Fault, Finish, Reply, UpstreamRequest, Usage
+from anvil.router.turn import Answer, BadAnswer, Event, Fault, Finish, Reply, ToolCall, UpstreamRequest, Usage
 from anvil.router.upstream import Connection, UpstreamError
 from anvil.router.verify import chains, evidence
 
@@ -47,7 +49,7 @@ class Attempt:
     """State of one call. ``run`` returns the complete answer, or None when it was streamed."""
 
     def __init__(self, runtime: Runtime, exchange: Exchange, backend: Backend, verdict: str, entry: Try) -> None:
-        assert exchange.turn is not None  # noqa: S101  # the walk starts after parsing
+        assert exchange.turn is not None  # the walk starts after parsing
         self.runtime = runtime
         self.exchange = exchange
         self.turn = exchange.turn
@@ -63,7 +65,11 @@ class Attempt:
 
     async def run(self) -> Plain | None:
         """Raises AttemptFailed, AbortedAfterCommit, CallerGone, DeadlineReached."""
-        request = self._request()
+        try:
+            request = self._request()
+        except WindowTooSmall:
+            self.entry.real = False
+            raise AttemptFailed(Fault("over_context", "window too small for an answer")) from None
         silence = self.backend.silence
         head_limit = silence.head_s if request.stream else silence.answer_s
         try:
@@ -76,11 +82,13 @@ class Attempt:
             )
         except UpstreamError as error:
             raise AttemptFailed(self._broken(error)) from None
+        self.exchange.connection = connection
         self.first_data_at = time.perf_counter()
         self.exchange.tier_wait_s += self.first_data_at - self.started
         try:
             return await self._answer(connection, request)
         finally:
+            self.exchange.connection = None
             connection.finish()  # back to the idle list, or closed at once, which cancels the tier's work
 
     # ------------------------------------------------------------------------------------------ request
@@ -89,7 +97,7 @@ class Attempt:
         conversation = None if self.same_dialect else self.caller.conversation(self.turn)
         request = self.module.request(self.turn, self.backend.tier, conversation)
         if self.same_dialect and self.turn.dialect == "anthropic":
-            request.headers = [*request.headers, *self.runtime.forward_headers(self.exchange.inbound)]
+            request.headers = [*request.headers, *anthropic_messages.forward_headers(self.exchange.inbound)]
         elif self.backend.tier.dialect == "anthropic":
             request.headers = [*request.headers, ("anthropic-version", "2023-06-01")]
         self.exchange.lossy.update(request.lossy)
@@ -106,7 +114,8 @@ class Attempt:
             raise AttemptFailed(Fault("unavailable", "wrong content encoding"))
         streamed = connection.headers.get(b"content-type", b"").lower().startswith(b"text/event-stream")
         if self.turn.stream:
-            return await self._stream(connection, request, streamed)
+            await self._stream(connection, request, streamed)
+            return None
         answer = await (self._folded(connection) if streamed else self._whole(connection))
         await self._judge(answer, request)
         return self._plain(answer)
@@ -164,7 +173,7 @@ class Attempt:
         """Run the chain; raises AttemptFailed when a check fails."""
         self._account(answer.usage, answer)
         self.exchange.lossy.update(answer.lossy)
-        proof = evidence.of(answer, self.turn, request.cap)
+        proof = evidence.of(answer, self.turn, _cap(request))
         started = time.perf_counter()
         if len(proof.text) + sum(len(call.arguments) for call in proof.calls) <= INLINE_CHARS:
             outcome = self.chain.run(proof)
@@ -230,7 +239,7 @@ class Attempt:
             cap=self.runtime.config.limits.buffer_cap_bytes,
         )
 
-    def _verify_call(self, call: object) -> str | None:
+    def _verify_call(self, call: ToolCall) -> str | None:
         return self.chain.verify_call(call, self.turn)
 
     async def _relay(self, connection: Connection, gate: Gate) -> None:
@@ -288,7 +297,7 @@ class Attempt:
 
     def _truncated(self, gate: Gate, request: UpstreamRequest) -> bool:
         answer = Answer(blocks=[], finish=gate.finish, usage=gate.usage)
-        return chains.truncated(evidence.of(answer, self.turn, request.cap))
+        return chains.truncated(evidence.of(answer, self.turn, _cap(request)))
 
     async def _break_off(self, gate: Gate, fault: Fault) -> None:
         if not gate.committed:
@@ -313,6 +322,11 @@ class Attempt:
     def _broken(self, error: UpstreamError) -> Fault:
         self.exchange.left(0.001)
         return Fault("unavailable", f"backend error {error.label}")
+
+
+def _cap(request: UpstreamRequest) -> int | None:
+    """The cap that excuses a length stop; one we lowered ourselves does not (README reconciliation 11)."""
+    return None if request.fitted else request.cap
 
 
 def _ran_out(finish: Finish | None) -> bool:

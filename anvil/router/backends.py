@@ -1,4 +1,4 @@
-"""Bound tiers: a tier's configuration joined with its credential, its model id and its one HTTP client (contract 4.8, 6.6)."""
+"""Bound tiers: configuration joined with credential, model id and one HTTP client (contract 4.8, 6.6)."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ class Backend:
             headers=headers,
             pool=tier.max_concurrency or 100,
         )
-        self._asked = 0.0
+        self.tokenizer_off_until = 0.0
+        self._asked = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -178,7 +179,7 @@ class Binding(msgspec.Struct):
 
 
 def bind(config: RouterConfig, environ: Mapping[str, str], *, discover: bool = True) -> Binding:
-    """Decide which tiers are usable (contract 4.8). Raises ConfigError when none is, or a local tier's model is unclear."""
+    """Decide which tiers are usable (4.8). Raises ConfigError when none is, or a local tier's model is unclear."""
     binding = Binding({}, {}, [])
     problems: list[str] = []
     for tier in config.tiers:

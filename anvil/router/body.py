@@ -28,9 +28,7 @@ async def read_body(proto: Any, length: int, limits: ServerConfig) -> bytes:
             return await _gulp(proto, limits)
         return await _sip(proto, length, limits)
     except TimeoutError:
-        raise Refusal(
-            408, "request_timeout", "the body came too slowly", reason="slow_body", close=True
-        ) from None
+        raise Refusal(408, "request_timeout", "the body came too slowly", reason="slow_body", close=True) from None
 
 
 async def _gulp(proto: Any, limits: ServerConfig) -> bytes:

@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from anvil.router.config.model import BreakerConfig
+from anvil.router.decisions.record import AttemptOutcome
 from anvil.router.failures import TABLE
 from anvil.router.turn import Fault
 
@@ -31,7 +32,7 @@ class Grant(Struct, frozen=True):
     """
 
     usable: bool
-    outcome: str = ""
+    outcome: AttemptOutcome = "skipped-circuit"
     label: str = ""
     retry_after_s: float = 0.0
     probes: tuple[tuple[Key, int], ...] = ()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
+from anvil.router.decisions.record import AttemptOutcome, Endpoint, FailureClass, Outcome, new_id
 from anvil.router.turn import Turn
 
 if TYPE_CHECKING:
     from anvil.router.intent import Intent
     from anvil.router.policy import Decision as PolicyDecision
+    from anvil.router.upstream import Connection
 
 JSON_TYPE = "application/json"
 
@@ -48,8 +50,8 @@ class Try(Struct):
     tier_id: str
     model: str | None = None
     verdict: str = ""
-    outcome: str = ""
-    failure_class: str | None = None
+    outcome: AttemptOutcome = "cancelled"
+    failure_class: FailureClass | None = None
     verifier_passed: bool | None = None
     verify_reason: str = ""
     advisories: tuple[str, ...] = ()
@@ -57,7 +59,7 @@ class Try(Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int | None = None
-    usage_source: str = "estimate"
+    usage_source: Literal["upstream", "estimate"] = "estimate"
     cost_usd: float = 0.0
     wait_ms: float = 0.0
     ttft_ms: float | None = None
@@ -73,6 +75,7 @@ class Exchange:
         "attempts",
         "caller_model",
         "committed",
+        "connection",
         "deadline",
         "decision_id",
         "endpoint",
@@ -92,9 +95,10 @@ class Exchange:
         "tier_wait_s",
         "trace_id",
         "turn",
+        "urgency",
     )
 
-    def __init__(self, endpoint: str, decision_id: str, outlet: Outlet, inbound: dict[str, str]) -> None:
+    def __init__(self, endpoint: Endpoint, decision_id: str, outlet: Outlet, inbound: dict[str, str]) -> None:
         self.endpoint = endpoint
         self.decision_id = decision_id
         self.outlet = outlet
@@ -112,12 +116,19 @@ class Exchange:
         self.pinged = False
         self.aborted = False
         self.served: Try | None = None
-        self.outcome = ""
+        self.outcome: Outcome | None = None
         self.status = 0
         self.first_byte_at: float | None = None
         self.tier_wait_s = 0.0
         self.trace_id: str | None = None
         self.caller_model: str | None = None
+        self.urgency: str | None = None
+        self.connection: Connection | None = None
+
+    @classmethod
+    def begin(cls, endpoint: Endpoint, outlet: Outlet, inbound: dict[str, str]) -> Exchange:
+        """A fresh exchange with its decision id."""
+        return cls(endpoint, new_id(), outlet, inbound)
 
     def left(self, limit: float) -> float:
         """``limit`` seconds, or what the request's deadline leaves of it. Raises DeadlineReached."""

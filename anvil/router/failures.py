@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from anvil.router.decisions.record import AttemptOutcome
 from anvil.router.turn import Fault
 
 FailureClass = Literal[
@@ -42,7 +43,7 @@ class FailureRule(Struct, frozen=True):
     recognised_by: str
     next_step: NextStep
     breaker: BreakerEffect
-    outcome: str
+    outcome: AttemptOutcome
     final_status: int | Literal["tier"] | None
 
 

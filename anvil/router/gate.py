@@ -52,7 +52,7 @@ class GatePolicy(Struct, frozen=True):
 
     hold: allow-with-verify, nothing leaves before the whole answer is judged.
     eager: allow on a local tier with verify_local_min off, the first text delta of any kind commits.
-    require_call: the caller demanded a tool call; text waits for the first verified one (named ``require_name`` if set).
+    require_call: the caller demanded a tool call; text waits for the first verified one (``require_name`` if set).
     verify_call: name of the failed check for one complete call, None when it passes.
     cap: bytes that may be held before commit.
     """

@@ -28,6 +28,7 @@ class Loaded(Struct):
     mode: str | None
     tokens: tuple[bytes, ...]
     notes: list[str]
+    echo: bool = False
 
     def __repr__(self) -> str:
         return f"Loaded({self.config_hash})"
@@ -69,7 +70,9 @@ def tokens(config: RouterConfig, environ: Mapping[str, str]) -> tuple[bytes, ...
     """Values of the auth_env variables. Raises ConfigError naming each missing or blank one."""
     missing = [name for name in config.server.auth_env if not environ.get(name, "").strip()]
     if missing:
-        raise ConfigError([f"server.auth_env: {name} is not set; export it or drop it from the list" for name in missing])
+        raise ConfigError(
+            [f"server.auth_env: {name} is not set; export it or drop it from the list" for name in missing]
+        )
     return tuple(environ[name].strip().encode() for name in config.server.auth_env)
 
 

@@ -36,9 +36,11 @@ def offers(config: RouterConfig, policy: Policy) -> list[Offer]:
             window = max(tier.context_limit for tier in tiers)
             found.append(Offer(preset, title(preset), f"anvil preset: {title(preset).lower()}", window))
     if config.pins:
-        for tier in config.tiers:
-            if policy.is_bound(tier.id):
-                found.append(Offer(tier.id, title(tier.id), f"anvil {tier.privacy} tier", tier.context_limit))
+        found += [
+            Offer(tier.id, title(tier.id), f"anvil {tier.privacy} tier", tier.context_limit)
+            for tier in config.tiers
+            if policy.is_bound(tier.id)
+        ]
     return found
 
 

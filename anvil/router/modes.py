@@ -61,7 +61,8 @@ def select(
     manifest_path = _set(environ.get(MANIFEST_VARIABLE))
     if not (asked or manifest_path or _set(environ.get(MODE_VARIABLE))):
         raise ModeError(
-            f"nothing to run: give --config PATH or --mode {'|'.join(MODES)}, or set {MODE_VARIABLE} or {MANIFEST_VARIABLE}"
+            f"nothing to run: give --config PATH or --mode {'|'.join(MODES)}, "
+            f"or set {MODE_VARIABLE} or {MANIFEST_VARIABLE}"
         )
     manifest = _read_manifest(Path(manifest_path).expanduser()) if manifest_path else None
     mode = _mode(asked, environ, manifest)

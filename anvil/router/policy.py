@@ -94,7 +94,10 @@ class _Plan(Struct, frozen=True):
 
 
 class Policy:
-    """One configuration under one profile. ``bound``: ids of tiers with a usable backend."""
+    """One configuration under one profile, which does not change while it runs (21.3).
+
+    bound: ids of tiers with a usable backend.
+    """
 
     def __init__(
         self, config: RouterConfig, profile: Profile, bound: Collection[str], residencies: Residencies | None = None

@@ -1,22 +1,26 @@
-"""granian, held to our rules: one worker, validated reloads, restarts with back-off, drained shutdowns (contract 3.2, 3.3)."""
+"""granian, held to our rules: one worker, validated reloads, restarts with back-off, drained shutdowns (3.2, 3.3)."""
 
 from __future__ import annotations
 
+import ipaddress
 import multiprocessing
 import os
 import signal
+import socket
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
+from granian.net import SocketSpec
 from granian.server import Server
 from msgspec import Struct
 
 from anvil.router.config import ConfigError
-from anvil.router.log import say
+from anvil.router.door import POST_ROUTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +42,7 @@ class Listen(Struct, frozen=True):
     port: int = 8000
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    log_format: str = "text"
+    log_format: Literal["text", "json"] = "text"
 
 
 class Shared:
@@ -51,12 +55,12 @@ class Shared:
 
 
 def _app(loaded: Loaded, shared: Shared, listen: Listen) -> Any:
-    from anvil.router.app import App  # noqa: PLC0415  # the main process never needs the door
+    from anvil.router.app import App  # the main process never needs the door
 
     return App(loaded, shared, listen)
 
 
-class RouterServer(Server):  # type: ignore[misc]  # granian ships no types for its server
+class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
     """One worker. ``reload`` gives freshly validated configuration or raises ConfigError."""
 
     def __init__(self, loaded: Loaded, reload: Callable[[], Loaded], listen: Listen) -> None:
@@ -89,6 +93,16 @@ class RouterServer(Server):  # type: ignore[misc]  # granian ships no types for 
         self.serve(target_loader=lambda: None, wrap_loader=False)
 
     # -- granian's steps, ours
+    def _init_shared_socket(self) -> None:
+        """One listening socket for all workers: a reload or a crash loses no queued connection.
+
+        granian binds one per worker on Linux (SO_REUSEPORT); the old one's queue is reset when it closes.
+        """
+        self._ssp = SocketSpec(self.bind_addr, self.bind_port, self.backlog)
+        self._shd = self._ssp.build()
+        self._sfd = self._shd.get_fd()
+        self._ssp = None
+
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:
         return super()._spawn_worker(idx, target, partial(_app, self.loaded, self._shared, self._listen))
 
@@ -157,6 +171,12 @@ class RouterServer(Server):  # type: ignore[misc]  # granian ships no types for 
         super().shutdown(exit_code)
 
 
+def say(message: str) -> None:
+    """One line from the main process, which has no log thread because it forks workers."""
+    sys.stderr.write(f"anvil: {message}\n")
+    sys.stderr.flush()
+
+
 def _drain(worker: Any) -> None:
     """Tell a worker to refuse new requests and end its streams within the drain time."""
     worker.interrupt_by_parent = True
@@ -164,3 +184,45 @@ def _drain(worker: Any) -> None:
         os.kill(worker.inner.pid, signal.SIGUSR1)
     except (ProcessLookupError, TypeError):
         return
+
+
+def serve(loaded: Loaded, reload: Callable[[], Loaded], listen: Listen) -> None:
+    """Run until a signal says stop; exit code 0 after a clean drain. Raises SystemExit 1 when the port is taken."""
+    _refuse_busy_port(listen)
+    banner(loaded, listen)
+    RouterServer(loaded, reload, listen).run()
+
+
+def banner(loaded: Loaded, listen: Listen) -> None:
+    """What starts where, and every warning an operator should see."""
+    scheme = "https" if listen.tls_cert else "http"
+    tiers = ", ".join(loaded.binding.keys)
+    release = loaded.release or "none"
+    say(f"{scheme}://{listen.host}:{listen.port} release {release} configuration {loaded.config_hash} tiers {tiers}")
+    say(f"routes {' '.join(sorted(POST_ROUTES))}")
+    for note in loaded.notes:
+        say(f"warning: {note}")
+    if not _is_loopback(listen.host):
+        if loaded.tokens:
+            say(f"warning: listening on {listen.host}, beyond loopback")
+        else:
+            say(f"WARNING: listening on {listen.host} WITHOUT A TOKEN: anyone who reaches it may use your models")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_busy_port(listen: Listen) -> None:
+    """granian would only say so from a dying worker; one clear line is better."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as error:
+            say(f"cannot listen on {listen.host}:{listen.port}: {error.strerror}; use another --port or stop its owner")
+            raise SystemExit(1) from None

@@ -24,7 +24,7 @@ class Parser:
     An event is its ``event:`` name (None without one) and its data. Raises BadAnswer (unavailable) above the cap.
     """
 
-    __slots__ = ("_data", "_line", "_line_size", "_name", "_size", "_skip_lf", "_started")
+    __slots__ = ("_between", "_data", "_line", "_line_size", "_name", "_size", "_skip_lf", "_started")
 
     def __init__(self) -> None:
         self._line: list[bytes] = []  # pieces of the line that has no end yet
@@ -34,14 +34,28 @@ class Parser:
         self._name: str | None = None
         self._skip_lf = False  # the last piece ended in CR: a LF that follows belongs to it
         self._started = False
+        self._between = True  # nothing is pending: the next byte begins an event
 
     def feed(self, piece: bytes) -> list[SseEvent]:
-        if not (self._line_size or self._data or self._name or self._skip_lf):
+        if self._between:
+            if (
+                piece[:6] == b"data: "
+                and piece.find(b"\n") == len(piece) - 2
+                and piece[-1] == 10
+                and b"\r" not in piece
+            ):
+                # the usual read: one event on one line
+                self._started = True
+                if len(piece) > LINE_CAP + 2:
+                    raise _too_long()
+                return [(None, piece[6:-2])]
             events = _whole_events(piece)
             if events is not None:
                 self._started = True
                 return events
-        return self._feed_lines(piece)
+        events = self._feed_lines(piece)
+        self._between = not (self._line_size or self._data or self._name or self._skip_lf)
+        return events
 
     def close(self) -> list[SseEvent]:
         out: list[SseEvent] = []
@@ -103,11 +117,9 @@ class Parser:
 
 
 def _whole_events(piece: bytes) -> list[SseEvent] | None:
-    """The usual read: nothing but complete ``data: ...`` events, each one line ended by LF LF; else None."""
+    """The events of a read that holds nothing but complete ``data: ...`` lines, each ended by LF LF; else None."""
     if piece[:6] != b"data: " or piece[-2:] != b"\n\n" or b"\r" in piece:
         return None
-    if piece.count(b"\n") == 2:
-        return [(None, piece[6:-2])] if len(piece) <= LINE_CAP else None
     events: list[SseEvent] = []
     for block in piece[:-2].split(b"\n\n"):
         if block[:6] != b"data: " or b"\n" in block or len(block) > LINE_CAP:

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from msgspec import Raw
+
+from anvil.router.dialects.recent import Recent
 from anvil.router.turn import Audio, Document, Image, Opaque, Reasoning, Text, ToolCall, ToolResult
 
 if TYPE_CHECKING:
@@ -45,12 +48,20 @@ def quick_bound(turn: Turn, *, image_tokens: int = PER_IMAGE) -> int:
 
 
 def upper_bound(
-    turn: Turn, conversation: Conversation | None = None, *, image_tokens: int = PER_IMAGE, per_byte: bool = False
+    turn: Turn,
+    conversation: Conversation | None = None,
+    *,
+    image_tokens: int = PER_IMAGE,
+    per_byte: bool = False,
+    room: int = -1,
 ) -> int:
     """At least as many tokens as the prompt has for any tier.
 
-    ``per_byte`` counts one token for every byte of text: for a tier whose tokeniser once went above the bound.
+    per_byte: one token for every byte of text, for a tier whose tokeniser once went above the bound.
+    room: a coarser number is good enough for the caller when it is not above this; it costs a third.
     """
+    if room >= 0 and not per_byte and (coarse := _coarse(turn) + _fixed(turn, image_tokens)) <= room:
+        return coarse
     if conversation is None:
         from anvil.router.dialects import caller  # the dialects need this module while they load
 
@@ -80,6 +91,23 @@ def bytes_bound(data: bytes) -> int:
     if b"  " in led:
         spaces -= led.count(b"  a") + led.count(b"  #")
     return len(data) - pairs - spaces
+
+
+def _coarse(turn: Turn) -> int:
+    """The bound of the body's JSON: escapes and punctuation only add to what its texts cost."""
+    return sum([_repeated(raw) if name in _REPEATED else _json_bound(raw) for name, raw in turn.body.items()])
+
+
+def _json_bound(raw: Raw) -> int:
+    marks = bytes(raw).translate(_KINDS)
+    if _LONG in marks:
+        marks = _LONG_RUN.sub(lambda run: b"." * len(run[0]), marks)
+    return len(marks) - marks.count(b"aa")
+
+
+# fields an agent sends unchanged with every turn
+_REPEATED = frozenset({"tools", "system", "instructions"})
+_repeated = Recent(_json_bound)
 
 
 def _fixed(turn: Turn, image_tokens: int) -> int:

@@ -34,7 +34,8 @@ class Image(Struct, frozen=True, tag="image"):
 
 
 class Document(Struct, frozen=True, tag="document"):
-    """A file. ``text`` is set for plain-text documents (they translate to text), else base64 ``data`` or ``url``/``file_id``."""
+    """A file. ``text`` is set for plain-text documents (they translate to text), else base64 ``data`` or
+    ``url``/``file_id``."""
 
     media_type: str | None = None
     data: str | None = None
@@ -52,7 +53,8 @@ class Audio(Struct, frozen=True, tag="audio"):
 
 
 class Reasoning(Struct, frozen=True, tag="reasoning"):
-    """Thinking text. ``signature`` exactly as the tier gave it, never invented; ``redacted`` is an opaque redacted_thinking payload."""
+    """Thinking text. ``signature`` exactly as the tier gave it, never invented; ``redacted`` is an opaque
+    redacted_thinking payload."""
 
     text: str
     signature: str | None = None
@@ -199,7 +201,8 @@ class Turn(Struct):
 class UpstreamRequest(Struct):
     """Bytes for one tier. ``path`` is appended to the tier's base; ``headers`` are the extra ones (lower-case).
 
-    cap: the cap in force of contract 12.2 (None: none). fitted: the cap was lowered to fit the window (reconciliation 11).
+    cap: the cap in force of contract 12.2 (None: none). fitted: the cap was lowered to fit the window
+    (reconciliation 11).
     """
 
     body: bytes
@@ -211,7 +214,8 @@ class UpstreamRequest(Struct):
 
 
 class BadRequest(Exception):
-    """The caller's request cannot be accepted. ``status`` 400 unless said; ``details`` go into the Anthropic envelope."""
+    """The caller's request cannot be accepted. ``status`` 400 unless said; ``details`` go into the Anthropic
+    envelope."""
 
     def __init__(
         self, message: str, *, type: str = "invalid_request", status: int = 400, details: object = None
@@ -242,7 +246,8 @@ class Usage(Struct, frozen=True):
 
 
 class TextDelta(Struct, frozen=True, gc=False):
-    """``extra``: unknown fields of the delta; ``choice_extra``: of the choice (OpenAI, e.g. logprobs). Same dialect only."""
+    """``extra``: unknown fields of the delta; ``choice_extra``: of the choice (OpenAI, e.g. logprobs). Same dialect
+    only."""
 
     text: str
     extra: dict[str, Raw] | None = None
@@ -279,7 +284,8 @@ class ToolDone(Struct, frozen=True):
 
 
 class OpaqueDone(Struct, frozen=True):
-    """A complete block only a same-dialect caller can receive. ``frames`` are its raw stream event payloads, in order."""
+    """A complete block only a same-dialect caller can receive. ``frames`` are its raw stream event payloads, in
+    order."""
 
     block: Opaque
     frames: list[bytes] = []
@@ -303,7 +309,8 @@ class Finish(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """The tier said or did something that ends the attempt. ``failure_class`` as in contract 15.1; ``label`` for the record."""
+    """The tier said or did something that ends the attempt. ``failure_class`` as in contract 15.1; ``label`` for the
+    record."""
 
     failure_class: str
     label: str

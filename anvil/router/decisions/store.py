@@ -19,9 +19,12 @@ from anvil.router.decisions.record import Decision, encode, timestamp
 BATCH_ROWS: Final = 200
 BATCH_SECONDS: Final = 0.25
 BUSY_MS: Final = 2000
-# rows deleted in one transaction of retention: short, so that a batch never waits long behind it
-TRIM_ROWS: Final = 500
+# rows deleted in one transaction of retention: short, so that a batch never waits long behind it, and more than a
+# batch, so that it keeps up
+TRIM_ROWS: Final = 250
+TRIM_PAGES: Final = 1000
 TRIM_EVERY_S: Final = 60.0
+TRIM_EVERY_ROWS: Final = 2000
 COMPLAIN_EVERY_S: Final = 60.0
 VERSION: Final = 1
 
@@ -71,6 +74,7 @@ class Store:
         self._database: sqlite3.Connection | None = None
         self._complained = -COMPLAIN_EVERY_S
         self._trim_at = 0.0
+        self._written = 0
         self._thread = threading.Thread(target=self._run, name="decision-store", daemon=True)
         self._thread.start()
 
@@ -120,6 +124,10 @@ class Store:
             self._in_hand = count
             self._step(partial(self._write, batch), rows=count)
             self._in_hand = 0
+            self._written += count
+            if self._written >= TRIM_EVERY_ROWS and not self._stop.is_set():
+                self._trim_at = 0.0
+                self._step(self._trim)
 
     def _step(self, work: Callable[[], bool], rows: int = 0) -> bool:
         """Run one piece of database work; a corrupt file is put aside and the work tried once more."""
@@ -176,17 +184,18 @@ class Store:
     # ----------------------------------------------------------------------------------------- retention
 
     def _trim(self) -> bool:
-        """One small step of retention; True when there is more to delete."""
+        """One small step of retention; True when there may be more to delete."""
         now = time.monotonic()
         if now < self._trim_at:
             return False
         database = self._connection()
-        deleted = self._trim_days(database) or self._trim_size(database)
-        if deleted:
-            database.execute("PRAGMA incremental_vacuum(1000)").fetchall()
-        else:
-            self._trim_at = now + (TRIM_EVERY_S if not self._queue else 1.0)
-        return deleted
+        if self._trim_days(database) or self._trim_size(database):
+            database.executescript(f"PRAGMA incremental_vacuum({TRIM_PAGES})")  # execute() would free one page only
+            return True
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # the file shrinks when the log is folded in
+        self._trim_at = now + TRIM_EVERY_S
+        self._written = 0
+        return False
 
     def _trim_days(self, database: sqlite3.Connection) -> bool:
         if not self._config.store_days:
@@ -233,20 +242,20 @@ def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     database = sqlite3.connect(path, timeout=BUSY_MS / 1000, check_same_thread=False)
     try:
-        _prepare(database)
-        os.chmod(path, 0o600)
+        _prepare(database, path)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _prepare(database: sqlite3.Connection) -> None:
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version != VERSION:
         if version or database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise Foreign("not a decision store of this release")
         database.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    os.chmod(path, 0o600)  # before WAL: its two files take the mode of this one
     database.execute("PRAGMA journal_mode=WAL").fetchone()
     database.execute("PRAGMA synchronous=NORMAL")
     database.execute("PRAGMA journal_size_limit=4000000").fetchone()

@@ -71,11 +71,11 @@ def tier(name: str) -> TierModule:
     return _TIERS[name]
 
 
-from anvil.router.dialects import anthropic_messages, openai_chat, openai_responses  # noqa: E402
+from anvil.router.dialects import anthropic_messages, openai_chat  # noqa: E402
 
 _CALLERS: dict[str, CallerModule] = {
     "openai": openai_chat,
     "anthropic": anthropic_messages,
-    "responses": openai_responses,
+
 }
 _TIERS: dict[str, TierModule] = {"openai": openai_chat, "anthropic": anthropic_messages}

@@ -20,7 +20,8 @@ from anvil.router.dialects.anthropic_tools import (
     tool_choice,
 )
 from anvil.router.dialects.encode import NEVER_FORWARDED, absent, splice, unknown_names
-from anvil.router.reading import count_words, is_billing, system_signal
+from anvil.router.dialects.recent import recent_words
+from anvil.router.reading import SYSTEM_KEYWORD_WORDS, is_billing
 from anvil.router.turn import BadRequest, Conversation, Message, Signals, Text, Turn
 
 _THREAD_DETAILS = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
@@ -169,9 +170,11 @@ def _signals(
 ) -> Signals:
     leading = _leading(messages)
     texts = system + [_text(message) for message in messages[:leading]] if leading else system
+    texts = [text for text in texts if not is_billing(text)]
+    long = sum([recent_words(text) for text in texts]) > SYSTEM_KEYWORD_WORDS
     return Signals(
-        words=count_words("\n".join(intake.texts)),
-        system_text=system_signal("\n".join([text for text in texts if not is_billing(text)])),
+        words=sum([recent_words(text) for text in intake.texts]),
+        system_text="" if long else "\n".join(texts),
         user_text=user_text(messages),
         thinking=_thinks(values.get("thinking")),
         has_tools=declared.count > 0,

@@ -43,7 +43,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 def request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> UpstreamRequest:
     """The body for ``tier``; ``conversation`` is None for an Anthropic caller. Raises encode.WindowTooSmall."""
-    cap, fitted = fit_cap(turn, tier, lambda: tokens.upper_bound(turn, image_tokens=tier.image_tokens))
+    cap, fitted = fit_cap(turn, tier, lambda: _bound(turn, tier, conversation))
     lossy = never_forwarded(turn.body)
     if conversation is None:
         body = _passed_through(turn, tier, lossy)
@@ -66,6 +66,11 @@ def request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> 
         fitted=fitted,
         lossy=lossy,
     )
+
+
+def _bound(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> int:
+    room = tier.context_limit - (turn.cap or 0)
+    return tokens.upper_bound(turn, conversation, image_tokens=tier.image_tokens, room=room)
 
 
 def count_request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> bytes:

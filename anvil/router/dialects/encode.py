@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from anvil.router.reading import is_billing
+from anvil.router.tokens import quick_bound
 
 if TYPE_CHECKING:
     from anvil.router.config import TierConfig
@@ -67,7 +68,9 @@ def fit_cap(turn: Turn, tier: TierConfig, bound: Callable[[], int]) -> tuple[int
     Raises WindowTooSmall when less than min(cap, 1024) tokens would remain.
     """
     cap = turn.cap
-    if cap is None or not tier.local or _cheap_bound(turn, tier) + cap <= tier.context_limit:
+    if cap is None or not tier.local:
+        return cap, False
+    if quick_bound(turn, image_tokens=tier.image_tokens) + cap <= tier.context_limit:
         return cap, False
     left = tier.context_limit - bound()
     if left >= cap:
@@ -75,13 +78,6 @@ def fit_cap(turn: Turn, tier: TierConfig, bound: Callable[[], int]) -> tuple[int
     if left < min(cap, USEFUL_CAP):
         raise WindowTooSmall
     return left, True
-
-
-def _cheap_bound(turn: Turn, tier: TierConfig) -> int:
-    """Never below the bound of 2.12: no text costs more tokens than its JSON has bytes."""
-    signals = turn.signals
-    size = sum([len(memoryview(raw)) for raw in turn.body.values()])
-    return size + 8 * signals.messages + 32 * len(turn.tools) + tier.image_tokens * signals.images
 
 
 def overlay(body: Body, tier: TierConfig, caps: tuple[str, ...]) -> None:

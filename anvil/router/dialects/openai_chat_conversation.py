@@ -44,26 +44,18 @@ OPENAI_FIELDS = {
     "prompt_cache_key": "prompt_cache_key",
     "web_search_options": "unknown.web_search_options",
 }
-_READ = frozenset(
-    [
-        "model",
-        "messages",
-        "stream",
-        "max_tokens",
-        "max_completion_tokens",
-        "temperature",
-        "top_p",
-        "stop",
-        "n",
-        "tools",
-        "functions",
-        "tool_choice",
-        "function_call",
-        "response_format",
-        "parallel_tool_calls",
-        "reasoning_effort",
-    ]
-)
+_READ = frozenset(("messages", "tools", "functions", "tool_choice", "function_call", "response_format")) | {
+    "model",
+    "stream",
+    "n",
+    "stop",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "parallel_tool_calls",
+    "reasoning_effort",
+}
 
 _plain = msgspec.json.Decoder().decode
 

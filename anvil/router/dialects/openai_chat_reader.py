@@ -177,7 +177,7 @@ class StreamReader:
             if choice is None:
                 return
         delta = choice.get("delta")
-        if type(delta) is dict:
+        if type(delta) is dict and not self._read_plain(delta, choice, out):
             self._read_delta(delta, choice, out)
         raw = choice.get("finish_reason")
         if raw is not None and raw != "":
@@ -185,6 +185,17 @@ class StreamReader:
             if finish.reason == "unknown":
                 self.lossy.add("finish.unknown")
             self._end(finish, out)
+
+    def _read_plain(self, delta: dict[str, Any], choice: dict[str, Any], out: list[Event]) -> bool:
+        """Take a delta that is text and nothing else, as nearly all are; False when it is not one."""
+        text = delta.get("content")
+        if len(delta) != 1 or type(text) is not str or not text or self._thinking:
+            return False
+        if choice.get("logprobs") is not None or not _CHOICE_FIELDS.issuperset(choice):
+            return False
+        self._content = True
+        out.append(TextDelta(text))
+        return True
 
     def _read_delta(self, delta: dict[str, Any], choice: dict[str, Any], out: list[Event]) -> None:
         thought = delta.get("reasoning_content") or delta.get("reasoning")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Raw
 
-from anvil.router.dialects.encode import splice
+from anvil.router.dialects.encode import absent, splice
 from anvil.router.dialects.openai_chat_scan import Scan
 from anvil.router.dialects.openai_chat_tools import Declared, read_choice, read_format, read_functions, read_tools
 from anvil.router.reading import MAX_DEPTH, check_depth
@@ -162,7 +162,7 @@ def _declared(body: dict[str, Raw], lossy: list[str]) -> Declared:
     count, hosted = 0, False
     for name, read in (("tools", read_tools), ("functions", read_functions)):
         raw = body.get(name)
-        if raw is None or raw == b"null":
+        if raw is None or absent(raw):
             continue
         found = read(raw)
         if found is None:

@@ -32,7 +32,7 @@ def request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> 
 
     Raises WindowTooSmall when the caller's cap cannot be lowered far enough for the tier's window.
     """
-    cap, fitted = fit_cap(turn, tier, lambda: tokens.upper_bound(turn))
+    cap, fitted = fit_cap(turn, tier, lambda: _bound(turn, tier, conversation))
     lossy = never_forwarded(turn.body)
     if conversation is None:
         body = _same_dialect(turn, tier, cap, lossy)
@@ -52,6 +52,10 @@ def request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> 
         fitted=fitted,
         lossy=lossy,
     )
+
+
+def _bound(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> int:
+    return tokens.upper_bound(turn, conversation, image_tokens=tier.image_tokens)
 
 
 def _same_dialect(turn: Turn, tier: TierConfig, cap: int | None, lossy: list[str]) -> Body:

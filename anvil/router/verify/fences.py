@@ -55,10 +55,10 @@ class Layout(Struct, frozen=True):
         return pieces
 
 
-class _Line(Struct, frozen=True, gc=False):
-    """A line that starts with a fence run, at column ``width``; ``plain`` means that at most a tag follows."""
+class _Mark(Struct, frozen=True, gc=False):
+    """What one fence line says: its run starts at column ``width``; ``plain`` means that at most a tag follows."""
 
-    mark: str
+    sign: str
     length: int
     width: int
     listed: bool
@@ -66,8 +66,9 @@ class _Line(Struct, frozen=True, gc=False):
     plain: bool
     bare: bool
     opens: bool
-    begin: int
-    end: int
+
+
+_Line = tuple[_Mark, int, int]  # and where the line begins and ends
 
 
 class _Reading(Struct, frozen=True):
@@ -82,7 +83,7 @@ def layout(text: str) -> Layout:
     """Find the blocks of a text in time linear in its length."""
     if "```" not in text and "~~~" not in text:
         return _NOTHING
-    lines = [_line(match) for match in _FENCE.finditer(text)]
+    lines = _fence_lines(text)
     first = _pair(lines, _Reading(), len(text))
     if not first.unterminated:
         return first
@@ -96,26 +97,43 @@ def layout(text: str) -> Layout:
 _NOTHING = Layout((), False)
 
 
+def _fence_lines(text: str) -> list[_Line]:
+    """Equal lines share their mark: hostile texts have a hundred thousand of them."""
+    marks: dict[tuple[str, ...], _Mark] = {}
+    lines = []
+    for match in _FENCE.finditer(text):
+        parts = match.groups()
+        mark = marks.get(parts)
+        if mark is None:
+            mark = marks[parts] = _mark(*parts)
+        lines.append((mark, match.start(), match.end()))
+    return lines
+
+
+def _mark(lead: str, marker: str, run: str, info: str) -> _Mark:
+    info = info.strip()
+    tag = _TAG.match(info)
+    return _Mark(
+        sign=run[0],
+        length=len(run),
+        width=len(lead),
+        listed=bool(marker),
+        tag=tag[1].lower() if tag else "",
+        plain=not info or bool(tag and tag.end() == len(info)),
+        bare=not info,
+        opens=run[0] not in info,
+    )
+
+
 def _other_readings(lines: list[_Line]) -> Iterator[_Reading]:
     """The readings that can differ from the first one for these lines."""
-    if not all(line.plain for line in lines):
+    marks = {mark for mark, _, _ in lines}
+    if not all(mark.plain for mark in marks):
         yield _Reading(attributes=False)
-    if any(line.tag in _MARKDOWN for line in lines):
+    if any(mark.tag in _MARKDOWN for mark in marks):
         yield _Reading(nested=True)
-    if any(line.width > _MAX_INDENT for line in lines):
+    if any(mark.width > _MAX_INDENT for mark in marks):
         yield _Reading(deep=True)
-
-
-def _line(match: re.Match[str]) -> _Line:
-    lead, marker, run, info = match.groups()
-    begin, end = match.span()
-    info = info.strip()
-    if not info:
-        return _Line(run[0], len(run), len(lead), bool(marker), "", True, True, True, begin, end)
-    tag = _TAG.match(info)
-    plain = tag is not None and tag.end() == len(info)
-    name = tag[1].lower() if tag else ""
-    return _Line(run[0], len(run), len(lead), bool(marker), name, plain, False, run[0] not in info, begin, end)
 
 
 def _pair(lines: list[_Line], reading: _Reading, length: int) -> Layout:
@@ -123,37 +141,39 @@ def _pair(lines: list[_Line], reading: _Reading, length: int) -> Layout:
     opener: _Line | None = None
     inner = 0
     for line in lines:
+        mark = line[0]
         if opener is None:
-            if _opens(line, reading):
+            if _opens(mark, reading):
                 opener, inner = line, 0
-        elif _closes(line, opener):
+        elif mark.bare and _closes(mark, opener[0]):
             if inner:
                 inner -= 1
                 continue
-            blocks.append(_block(opener, line.begin, line.end))
+            blocks.append(_block(opener, line[1], line[2]))
             opener = None
-        elif reading.nested and opener.tag in _MARKDOWN and line.tag and _fits(line, opener):
+        elif reading.nested and mark.tag and opener[0].tag in _MARKDOWN and _fits(mark, opener[0]):
             inner += 1
     if opener is not None:
-        blocks.append(_block(opener, length, length, terminated=False))
+        blocks.append(
+            Block(opener[0].tag, min(opener[2] + 1, length), length, opener[0].width, opener[1], length, False)
+        )
     return Layout(tuple(blocks), opener is not None)
 
 
-def _opens(line: _Line, reading: _Reading) -> bool:
-    shallow = line.listed or line.width <= _MAX_INDENT or reading.deep
-    return line.opens and shallow and (line.plain or reading.attributes)
+def _opens(mark: _Mark, reading: _Reading) -> bool:
+    shallow = mark.width <= _MAX_INDENT or mark.listed or reading.deep
+    return mark.opens and shallow and (mark.plain or reading.attributes)
 
 
-def _closes(line: _Line, opener: _Line) -> bool:
-    return line.bare and not line.listed and line.width <= opener.width + _MAX_INDENT and _fits(line, opener)
+def _closes(mark: _Mark, opener: _Mark) -> bool:
+    return not mark.listed and mark.width <= opener.width + _MAX_INDENT and _fits(mark, opener)
 
 
-def _fits(line: _Line, opener: _Line) -> bool:
-    return line.mark == opener.mark and line.length >= opener.length
+def _fits(mark: _Mark, opener: _Mark) -> bool:
+    return mark.sign == opener.sign and mark.length >= opener.length
 
 
-def _block(opener: _Line, end: int, closed: int, terminated: bool = True) -> Block:
-    start = min(opener.end + 1, end)
-    return Block(
-        opener.tag, start, max(start, end - 1) if terminated else end, opener.width, opener.begin, closed, terminated
-    )
+def _block(opener: _Line, begin: int, end: int) -> Block:
+    """The block between an opening line and the closing one at ``begin``..``end``."""
+    mark, opened, start = opener[0], opener[1], opener[2] + 1
+    return Block(mark.tag, start, max(start, begin - 1), mark.width, opened, end)

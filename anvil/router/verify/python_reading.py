@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 
 from anvil.router.verify.ellipsis import elides_python
 
@@ -50,7 +51,8 @@ class Budget:
             return False
         if "#" in source:
             source = _COMMENT_LINE.sub("", source)
-        self.words -= WORDS_PER_PARSE + len(_WORD.findall(source))
+        words = islice(_WORD.finditer(source), self.words + 1)
+        self.words -= WORDS_PER_PARSE + sum(1 for _ in words)
         return self.words >= 0
 
 

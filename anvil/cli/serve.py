@@ -1,0 +1,113 @@
+"""``anvil serve`` and ``anvil check``: run the router, or load everything it would run from and stop."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from anvil.router.loading import Loaded
+
+USAGE = 2
+
+
+def _fail(text: str) -> None:
+    for line in text.splitlines():
+        click.echo(f"anvil: {line}", err=True)
+    raise SystemExit(USAGE)
+
+
+def _load(config: str | None, mode: str | None, *, discover: bool) -> tuple[Path, Loaded]:
+    """Path and everything behind it, or one clear line and exit 2."""
+    from anvil.router import loading, modes
+    from anvil.router.config import ConfigError
+
+    try:
+        chosen = modes.select(config, mode, dict(os.environ))
+        return chosen.path, loading.load(chosen.path, mode=chosen.mode, environ=os.environ, discover=discover)
+    except ConfigError as error:
+        _fail(str(error))
+    except modes.ModeError as error:
+        _fail(str(error))
+    raise AssertionError("unreachable")
+
+
+def _selectors(command: click.Command) -> click.Command:
+    command.params.insert(0, click.Option(["--mode"], help="agentic or flexibility; excludes --config"))
+    command.params.insert(0, click.Option(["--config"], help="the router.toml to use"))
+    return command
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--log-format", default="text", type=click.Choice(["text", "json"]))
+@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--echo", is_flag=True, help="no configuration: repeat what was said, in every dialect")
+def _serve(
+    config: str | None,
+    mode: str | None,
+    host: str,
+    port: int,
+    log_format: Literal["text", "json"],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    echo: bool,
+) -> None:
+    """Run the router."""
+    from anvil.router import server
+
+    if (tls_cert is None) != (tls_key is None):
+        _fail("--tls-cert and --tls-key go together")
+    listen = server.Listen(host, port, tls_cert, tls_key, log_format)
+    if echo:
+        if config is not None or mode is not None:
+            _fail("--echo takes no configuration")
+        loaded = _echo()
+        server.serve(loaded, lambda: loaded, listen)
+        return
+    path, loaded = _load(config, mode, discover=True)
+    server.serve(loaded, lambda: _reload(path, loaded.mode), listen)
+
+
+def _reload(path: Path, mode: str | None) -> Loaded:
+    from anvil.router import loading
+
+    return loading.load(path, mode=mode, environ=os.environ)
+
+
+def _echo() -> Loaded:
+    from anvil.router import echo
+
+    return echo.loaded()
+
+
+serve = _selectors(_serve)
+serve.name = "serve"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout")
+@click.option(
+    "--profile-out", type=click.Path(dir_okay=False, path_type=Path), help="write the loaded table, schema v2"
+)
+def _check(config: str | None, mode: str | None, as_json: bool, profile_out: Path | None) -> None:
+    """Load configuration and profile exactly as serve does; contact nothing."""
+    from anvil.router import report
+
+    path, loaded = _load(config, mode, discover=False)
+    if profile_out is not None:
+        profile_out.write_bytes(loaded.profile.dump())
+    if as_json:
+        sys.stdout.buffer.write(report.as_json(loaded) + b"\n")
+    else:
+        click.echo(report.as_text(loaded, path))
+
+
+check = _selectors(_check)
+check.name = "check"

@@ -1,0 +1,58 @@
+"""The POST endpoints: parse, intent, policy, walk (contract 1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from anvil.router import advise, count, dialects, echo, exhaustion
+from anvil.router.decisions.record import Endpoint
+from anvil.router.exchange import Exchange, Outlet, Plain
+from anvil.router.lifecycle import DIALECT, decide, recorded
+from anvil.router.walk import Walk
+
+if TYPE_CHECKING:
+    from anvil.router.door import Head
+    from anvil.router.runtime import Runtime
+
+Handler = Callable[["Runtime", Outlet, "Head", bytes], Awaitable[Plain | None]]
+
+
+async def handle(runtime: Runtime, endpoint: Endpoint, outlet: Outlet, head: Head, data: bytes) -> Plain | None:
+    """Answer one generation request past the door."""
+    exchange = Exchange.begin(endpoint, outlet, head.values)
+    return await recorded(runtime, exchange, lambda begun: _steps(runtime, begun, data))
+
+
+async def _steps(runtime: Runtime, exchange: Exchange, data: bytes) -> Plain | None:
+    exchange.turn = dialects.caller(DIALECT[exchange.endpoint]).parse(data)
+    if runtime.loaded.echo:
+        plain = await echo.answer(runtime, exchange)
+        exchange.outcome, exchange.status = "served", 200
+        return plain
+    decide(runtime, exchange)
+    policy = exchange.policy
+    assert policy is not None
+    if not policy.tiers:
+        return exhaustion.nothing_left(runtime, exchange)
+    plain = await Walk(runtime, exchange).run()
+    if not exchange.outcome:
+        exchange.outcome = "aborted_after_commit" if exchange.aborted else "served"
+        exchange.status = plain.status if plain is not None else 200
+    return plain
+
+
+def _generation(endpoint: Endpoint) -> Handler:
+    async def handler(runtime: Runtime, outlet: Outlet, head: Head, data: bytes) -> Plain | None:
+        return await handle(runtime, endpoint, outlet, head, data)
+
+    return handler
+
+
+HANDLERS: dict[str, Handler] = {
+    "chat": _generation("chat"),
+    "messages": _generation("messages"),
+    "responses": _generation("responses"),
+    "count_tokens": count.handle,
+    "route": advise.handle,
+}

@@ -1,0 +1,197 @@
+"""What one worker holds for its whole life: configuration, tiers, breakers, records, lanes. Nothing is shared."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from anvil.router import gauges, models, records
+from anvil.router.backends import Backend
+from anvil.router.breaker import Breakers
+from anvil.router.config import TierConfig
+from anvil.router.decisions import Recorder
+from anvil.router.exchange import Exchange, Try
+from anvil.router.intent import Intents
+from anvil.router.lanes import Clients, Lane, busy
+from anvil.router.log import Log
+from anvil.router.metrics import Metrics
+from anvil.router.policy import Policy, Residencies
+from anvil.router.redact import Scrubber
+from anvil.router.turn import Reply
+
+if TYPE_CHECKING:
+    from anvil.router.loading import Loaded
+    from anvil.router.server import Listen, Shared
+
+
+class Identity(Struct, frozen=True):
+    """Which configuration answers; stamped on every record."""
+
+    release: str | None
+    config_hash: str
+    mapping_version: str
+    mode: str | None
+
+
+class Pool:
+    """Bytes of large bodies and held answers in memory, all requests together (contract 2.4)."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    @contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """Raises Refusal 503 when the pool is full."""
+        if self.used + size > self.limit:
+            raise busy(close=True)
+        self.used += size
+        try:
+            yield
+        finally:
+            self.used -= size
+
+
+class Runtime:
+    """One worker's state. Methods are called on the event loop."""
+
+    def __init__(self, loaded: Loaded, shared: Shared, listen: Listen) -> None:
+        config = self.config = loaded.config
+        binding = loaded.binding
+        self.loaded = loaded
+        self.shared = shared
+        self.listen = listen
+        self.identity = Identity(loaded.release, loaded.config_hash, config.mapping_version, loaded.mode)
+        self.privacy = {tier.id: tier.privacy for tier in config.tiers}
+        self.residencies = Residencies(config)
+        self.policy = Policy(config, loaded.profile, bound=frozenset(binding.keys), residencies=self.residencies)
+        self.intents = Intents(config)
+        self.breakers = Breakers(config.breaker)
+        secrets = [token.decode() for token in loaded.tokens] + [key for key in binding.keys.values() if key]
+        self.scrubber = Scrubber(secrets)
+        self.serve_lane = Lane("serve", config.server.max_concurrency)
+        self.control_lane = Lane("control", config.server.control_concurrency)
+        self.clients = Clients(config.server.max_per_client)
+        self.pool = Pool(config.limits.buffer_pool_bytes)
+        self.offers = models.offers(config, self.policy)
+        self.models_openai = models.openai_list(self.offers)
+        self.models_anthropic = models.anthropic_list(self.offers)
+        self.draining = False
+        self.active: set[Exchange] = set()
+        self.started = time.time()
+        self.backends: dict[str, Backend] = {}
+        self.reachable: tuple[float, dict[str, bool]] = (float("-inf"), {})
+        self.bound_broken: set[str] = set()
+        self._reloads = (0, 0)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Everything that needs the worker's process: threads, clients, gauges."""
+        self._loop = loop
+        binding = self.loaded.binding
+        identity = self.identity
+        self.metrics = Metrics(
+            self.config, release=identity.release, config_hash=identity.config_hash, mode=identity.mode
+        )
+        gauges.register(self)
+        self.log = Log(format=self.listen.log_format, scrubber=self.scrubber)
+        self.recorder = Recorder(self.config.decisions, self.metrics, self.log)
+        for tier in self.config.tiers:
+            if tier.id in binding.keys:
+                self.backends[tier.id] = Backend(self.config, tier, binding.keys[tier.id], binding.models[tier.id])
+
+    def drain(self) -> None:
+        """No new requests; what runs may finish for drain_timeout_s, then streams end with an error event."""
+        if not self.draining:
+            self.draining = True
+            self._loop.call_later(self.config.server.drain_timeout_s, self._cut)
+
+    def _cut(self) -> None:
+        for exchange in list(self.active):
+            exchange.deadline = 0.0
+            if exchange.connection is not None:
+                exchange.connection.abort("draining")
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self.recorder.close()
+            self.log.close()
+
+    # ------------------------------------------------------------------------------- for the walk
+
+    def reply(self, model: str, words: int, same_dialect: bool) -> Reply:
+        return Reply(
+            id=f"{random.getrandbits(96):024x}",  # an identifier, not a secret
+            model=model,
+            created=int(time.time()),
+            prompt_estimate=words,
+            same_dialect=same_dialect,
+        )
+
+    async def start_stream(self, exchange: Exchange, entry: Try | None) -> None:
+        """The 200 of a stream. ``entry`` is None when a ping comes first: then no tier is known yet."""
+        exchange.started_stream = True
+        exchange.status = 200
+        await exchange.outlet.start(self.answer_headers(exchange, entry))
+
+    def answer_headers(self, exchange: Exchange, entry: Try | None) -> list[tuple[str, str]]:
+        """The x-anvil headers of contract 2.9 as far as they are known."""
+        decision = exchange.decision_id
+        anthropic = exchange.endpoint in ("messages", "count_tokens")
+        headers = [("x-anvil-decision", decision), ("request-id" if anthropic else "x-request-id", decision)]
+        if exchange.intent is not None:
+            headers.append(("x-anvil-work-class", exchange.intent.work_class or "-"))
+        if entry is not None:
+            headers.append(("x-anvil-tier", _header_text(entry.tier_id)))
+            headers.append(("x-anvil-model", _header_text(entry.model or "")))
+        if exchange.attempts and not (exchange.pinged and entry is None):
+            headers.append(("x-anvil-attempts", str(exchange.real_attempts)))
+        return headers
+
+    def served(self, tier: TierConfig, work_class: str | None) -> None:
+        self.breakers.served(tier.id, work_class)
+        if tier.swap_group is not None:
+            self.residencies.note(tier)
+
+    def finish(self, exchange: Exchange) -> None:
+        """Write the one record of a request."""
+        self.recorder.record(records.build(self, exchange))
+
+    # ---------------------------------------------------------------------------------- telemetry
+
+    def refused(self, reason: str) -> None:
+        self.metrics.refused.inc((reason,))
+
+    def caller_gone(self, stage: str) -> None:
+        self.metrics.client_gone.inc((stage,))
+
+    def defect(self, error: BaseException) -> None:
+        self.log.exception("internal error", error)
+
+    def observe_verify(self, chain: str, seconds: float) -> None:
+        self.metrics.verify_seconds.observe((chain,), seconds)
+
+    def observe_hold(self, tier: str, verdict: str, seconds: float) -> None:
+        self.metrics.commit_hold.observe((tier, verdict), seconds)
+
+    def sync_reloads(self) -> None:
+        """Reload counts live in the main process; bring ours up to them."""
+        applied, refused = self.shared.applied.value, self.shared.refused.value
+        self.metrics.reloads.inc(("applied",), applied - self._reloads[0])
+        self.metrics.reloads.inc(("refused",), refused - self._reloads[1])
+        self._reloads = (applied, refused)
+
+    def count_bad_events(self, tier: str, count: int) -> None:
+        if count:
+            self.metrics.bad_events.inc((tier,), count)
+
+
+def _header_text(text: str) -> str:
+    """A configured name as a header value: what HTTP cannot carry becomes ``?``."""
+    return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
