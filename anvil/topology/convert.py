@@ -8,15 +8,17 @@ from __future__ import annotations
 import difflib
 import re
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
-from anvil.topology.model import CloudTier, LocalTier, Serve, ServeTier, Tier
+from anvil.topology.model import SHAPES, CloudTier, LocalTier, Serve, ServeTier, Tier
 
 _ENGINES: dict[str, type[Struct]] = {str(form.__struct_config__.tag): form for form in get_args(Serve)}
 _TIERS = (ServeTier, LocalTier, CloudTier)
+_SHAPES = {form.__metadata__[0].pattern: words for form, words in SHAPES.items()}
+_REGEX = re.compile(r"expected str matching regex '(.*)'$")
 _AT = re.compile(r" - at `(?:key` in `)?\$?([^`]*)`$")
 
 
@@ -39,7 +41,7 @@ def convert(raw: Any, target: Any, where: str, problems: list[str]) -> Any:
     try:
         return msgspec.convert(raw, target)
     except msgspec.ValidationError as error:
-        problems.append(_line(where, raw, str(error)))
+        problems.append(_line(where, raw, target, str(error)))
         return INVALID
 
 
@@ -116,14 +118,25 @@ def _tier(raw: dict[str, Any], where: str, problems: list[str]) -> Any:
     return _struct(rest, form, where, problems)
 
 
-def _line(where: str, raw: Any, message: str) -> str:
+def _line(where: str, raw: Any, target: Any, message: str) -> str:
     inner = _AT.search(message)
     if inner:
         message, where = message[: inner.start()], where + (inner[1] or "")
     text = message[0].lower() + message[1:].replace("`", "").replace(" of length >= 1", " with at least one entry")
-    if isinstance(raw, (str, int, float)) and "got" not in text:
+    regex = _REGEX.match(text)
+    if regex:
+        text = f"expected {_SHAPES.get(regex[1], f'text matching {regex[1]}')}"
+    if text.startswith("invalid enum value"):
+        text = f"expected one of {', '.join(repr(word) for word in _words(target))}"
+    if isinstance(raw, (str, int, float)) and "got" not in text and "never its value" not in text:
         text = f"{text}, got {raw!r}"
     return f"{where}: {text}"
+
+
+def _words(target: Any) -> list[str]:
+    if get_origin(target) is Literal:
+        return [str(each) for each in get_args(target)]
+    return [word for inner in get_args(target) for word in _words(inner)]
 
 
 def _kind(raw: Any) -> str:

@@ -29,6 +29,17 @@ Preference = Annotated[tuple[TierId, ...], Meta(min_length=1)]
 Mode = Literal["agentic", "flexibility"]
 Pull = Literal["missing", "never"]
 
+# What a pattern asks for, in words for error messages.
+SHAPES: dict[Any, str] = {
+    Name: "a name of lower-case letters, digits and -, such as heavy-2",
+    TierId: "an id of lower-case letters, digits and . _ -, such as fast-local",
+    EnvName: "the name of an environment variable such as ANVIL_ROUTER_TOKEN, never its value",
+    ContainerName: "a container name",
+    VolumeName: "a docker volume name (no / \\ :)",
+    GpuUuid: "a GPU UUID as nvidia-smi -L prints it (GPU-xxxxxxxx-…)",
+    Root: "an absolute path of letters, digits and . _ / - without ..",
+}
+
 
 class Ssh(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the controller reaches the machine; absent keys fall to the machine's address and the user's own ssh
