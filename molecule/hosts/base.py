@@ -52,8 +52,10 @@ class Root:
 
 HOST = Root(
     "host",
-    ("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "docker.io", "iptables", "iproute2", "python3")
-    + ("ca-certificates", "curl", "procps", "kmod"),
+    (
+        *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "docker.io", "iptables", "iproute2"),
+        *("python3", "ca-certificates", "curl", "procps", "kmod"),
+    ),
 )
 PYTHON = Root("python", ("python3", "python3-venv", "python3-pip", "ca-certificates", "libgomp1", "libstdc++6"))
 

@@ -1,4 +1,4 @@
-"""One throw-away systemd host: an overlay over the cached root, booted by systemd-nspawn in its own network namespace."""
+"""One throw-away systemd host: an overlay over the cached root, booted by systemd-nspawn in its own namespace."""
 
 from __future__ import annotations
 

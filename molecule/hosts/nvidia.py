@@ -27,7 +27,7 @@ CARDS = [
         "compute_cap": "12.0",
     },
 ]
-# dockerd offers GPU requests as soon as this hook is on its PATH at start; the container then sees NVIDIA_VISIBLE_DEVICES.
+# With this hook on its PATH at start dockerd grants GPU requests; the container then sees NVIDIA_VISIBLE_DEVICES.
 HOOK = "#!/bin/sh\ncat >/dev/null\nexit 0\n"
 RUNTIMES = {"runtimes": {"nvidia": {"path": "/usr/sbin/runc"}}}
 
