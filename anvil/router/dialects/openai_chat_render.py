@@ -101,9 +101,7 @@ def whole_call(call: ToolCall, at: int, reply: Reply) -> dict[str, Any]:
 def _same_dialect_message(kept: dict[str, Raw], answer: Answer, reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = dict(kept)
     message["role"] = "assistant"
-    if not answer.text and _plain(kept.get("content", NULL)) in ("", []):
-        message["content"] = None
-    message.setdefault("content", None)
+    message["content"] = answer.text or None
     calls = answer.calls
     if calls and _plain(kept.get("tool_calls", NULL)):
         items = _items(kept["tool_calls"])

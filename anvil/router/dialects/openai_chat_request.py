@@ -173,7 +173,7 @@ def _declared(body: dict[str, Raw], lossy: list[str]) -> Declared:
                 body[name] = found.kept
             else:
                 del body[name]
-        tools = tools + found.tools if tools else found.tools
+        tools += found.tools  # copied: what is remembered is shared between requests
         count += found.count
         hosted = hosted or found.hosted
     return Declared(tools, count, hosted, None)
