@@ -260,9 +260,10 @@ class Metrics:
         tier = decision.served_tier or ""
         error = ""
         if decision.outcome != "served" and decision.attempts:
-            error = decision.attempts[-1].failure_class or ""
+            last = decision.attempts[-1]
+            error = last.failure_class or ""
             if decision.outcome == "aborted_after_commit":
-                self.stream_aborts.inc((tier, error))
+                self.stream_aborts.inc((last.tier_id, error))
         labels: Labels = ("chat", self._dialects.get(tier, ""), model, decision.served_model or "", error, tier)
         seconds = decision.duration_ms / 1000
         self.server_duration.observe(labels, seconds)

@@ -109,10 +109,7 @@ def _rules(record: Record) -> list[tuple[bool, str]]:
         (isinstance(record.get("work_class"), str | None), "work_class must be a string or null"),
         (isinstance(record.get("served_tier"), str | None), "served_tier must be a string or null"),
         (well_formed, "attempts must be a list of objects"),
-        (
-            all(_is_number(entry.get(name)) for entry in counted for name in _NUMBERS),
-            f"{_NUMBERS} must be numbers >= 0",
-        ),
+        (all(_is_number(entry.get(name)) for entry in counted for name in _NUMBERS), _NUMBERS_RULE),
     ]
 
 

@@ -10,7 +10,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final, Literal, get_args
 
@@ -215,6 +215,16 @@ _UNSAFE = re.compile(r"[\s>\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u
 def sanitise(text: str, limit: int = 128) -> str:
     """Text from outside as one word: white space, control characters and ``>`` become ``_``, cut at ``limit``."""
     return _UNSAFE.sub("_", text[:limit])
+
+
+MAX_UNKNOWN: Final = 20
+
+
+def lossy_names(names: Iterable[str], word: Callable[[str], str] = sanitise) -> tuple[str, ...]:
+    """The ``lossy`` of a record: sorted, distinct, fields a caller named made harmless by ``word`` and at most 20."""
+    distinct = sorted({word(name) for name in names})
+    unknown = [name for name in distinct if name.startswith("unknown.")][:MAX_UNKNOWN]
+    return tuple(name for name in distinct if not name.startswith("unknown.") or name in unknown)
 
 
 _second = 0
