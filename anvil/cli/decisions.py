@@ -26,6 +26,8 @@ CONNECT_SECONDS: Final = 4.0
 # longer than the comment a quiet follow stream sends every 15 s
 SILENCE_SECONDS: Final = 40.0
 RETRY_SECONDS: Final = 2.0
+# may mean ::1, where no router of ours listens
+LOCAL_NAME: Final = "localhost"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,7 +66,7 @@ def _client(url: str, token_env: str) -> httpx.Client:
         base = httpx.URL("")
     if base.scheme not in ("http", "https") or not base.host:
         raise _stop(f"--url {url!r} is not an http or https URL, for example http://127.0.0.1:8000", USAGE)
-    if base.host == "localhost":
+    if base.host == LOCAL_NAME:
         click.echo("note: localhost is read as 127.0.0.1", err=True)
         base = base.copy_with(host="127.0.0.1")
     token = os.environ.get(token_env, "").strip()
