@@ -55,6 +55,7 @@ sync
 [ ! -e "$root/releases/$id" ] || rm -rf "$root/releases/$id" || exit 1
 mv "$staged" "$root/releases/$id"
 """
+_JUDGE = """said=$("$@" </dev/null) || { printf 'REJECTED by its own loader: %s\n' "$said" >&2; exit 1; }"""
 _DROP = 'rm -rf "$1/releases/$2"'
 
 
@@ -229,3 +230,15 @@ def release_live(place: Place, release: str, owner: str, source: str) -> Command
     presets = [preset for preset in said.get("presets") or () if preset not in (said.get("unservable") or ())]
     words = (release, str(said.get("config_hash") or "-"), owner, source, *presets)
     yield streamed('exec /bin/sh "$@"', f"{place.folder}/go-live.sh", *words, _timeout=GO_LIVE_SECONDS)
+
+
+@operation()
+def release_validated(place: Place, release: str) -> Commands:
+    """
+    Ask a release's own loader about it again, before anything points at it.
+    """
+    if host.get_fact(ReleaseState, place.folder).current == release:
+        host.noop(f"release {release} is current")
+        return
+    folder = f"{place.folder}/releases/{release}"
+    yield streamed(_JUDGE, *(word.replace("{staged}", folder) for word in place.validator))

@@ -141,3 +141,13 @@ def container_retired(runtime: Runtime, container: str, service: str = "") -> Co
         return
     announce(f"{container}: {live.state}, removed")
     yield from runtime.remove(service or container, container)
+
+
+@operation()
+def service_restored(runtime: Runtime, wanted: WantedService, expected: Expectation) -> Commands:
+    """
+    Bring the service back as the runtime's file of the previous definition has it, and wait until it is ready.
+    """
+    announce(f"{wanted.name}: the previous definition is restored")
+    yield from runtime.apply(Action(verb="up"), wanted)
+    yield FunctionCommand(_await, (runtime, wanted, expected), {})

@@ -57,7 +57,13 @@ def difference(live: FileAnswer, digest: str, mode: str, owner: str) -> str:
 
 @operation()
 def text_file(
-    path: str, text: str, mode: str = "640", owner: str = "", secret: bool = False, previous: str = ""
+    path: str,
+    text: str,
+    mode: str = "640",
+    owner: str = "",
+    secret: bool = False,
+    previous: str = "",
+    shown: bool = True,
 ) -> Commands:
     """
     Make `path` hold exactly `text`.
@@ -65,6 +71,7 @@ def text_file(
     + path: absolute; its folder must exist
     + text: empty, or ending with a newline
     + secret: compare by digest only and never show a line of it
+    + shown: whether `--diff` prints its lines
     + previous: where to keep the text that was there before
     """
     live = host.get_fact(FileState, path)
@@ -78,17 +85,13 @@ def text_file(
         return
     announce(f"{path}: {why}")
     if why in ("missing", "content"):
-        _show(path, text, secret)
+        if secret:
+            announce(f"{path}: changed (digest)")
+        elif shown and wants_diff():
+            show_diff(path, host.get_fact(FileText, path).text, text)
         yield write_command(path, text, mode, owner, previous)
     else:
         yield script(_REPAIR, path, mode, owner)
-
-
-def _show(path: str, text: str, secret: bool) -> None:
-    if secret:
-        announce(f"{path}: changed (digest)")
-    elif wants_diff():
-        show_diff(path, host.get_fact(FileText, path).text, text)
 
 
 @operation()

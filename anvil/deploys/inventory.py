@@ -1,0 +1,123 @@
+"""Machines and their ssh data from the topology. A wrong topology is one clear line, before anything connects."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyinfra
+from pyinfra.api.exceptions import PyinfraError
+
+from anvil.topology import check, load
+from anvil.topology.model import Machine, Topology
+
+Host = tuple[str, dict[str, Any]]
+Groups = dict[str, list[Host]]
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """The topology and where it was read from; the profile lies beside it."""
+
+    topology: Topology
+    file: str
+
+    def to_json(self) -> object:
+        return msgspec.to_builtins(self)
+
+
+def checked(default: str) -> Checked:
+    """The topology of this run, free of errors; warnings are printed. Raises PyinfraError."""
+    file = load.path(os.environ, Path(default))
+    try:
+        topology = load.load(file, os.environ, str(file))
+    except load.TopologyError as error:
+        raise PyinfraError(str(error)) from None
+    findings = check.check(topology)
+    errors = [finding for finding in findings if finding.level == "error"]
+    if errors:
+        raise PyinfraError("\n".join(check.lines(errors, str(file))))
+    for line in check.lines([finding for finding in findings if finding.level == "warn"], str(file)):
+        print(f"WARN {line}", file=sys.stderr)  # noqa: T201 - pyinfra's own log is not set up yet
+    return Checked(topology, str(file))
+
+
+def over_ssh(found: Checked) -> Groups:
+    """Every machine by its name, and the groups `gpu` (has serves), `router`, `gateway`."""
+    hosts = {name: (name, _data(found, name, machine)) for name, machine in found.topology.machines.items()}
+    return limited(_groups(found.topology, hosts))
+
+
+def here(found: Checked) -> Groups:
+    """The topology's one machine as @local; its router runs under this very interpreter unless another one is named."""
+    if len(found.topology.machines) != 1:
+        raise PyinfraError(f"{found.file}: machines: a local inventory has exactly one machine")
+    (name,) = found.topology.machines
+    place = found.topology.router
+    if place.python == "python3":
+        place = msgspec.structs.replace(place, python=sys.executable)
+    mine = Checked(msgspec.structs.replace(found.topology, router=place), found.file)
+    data = {"topology": mine, "machine": name, "_sudo": mine.topology.machines[name].sudo}
+    return limited(_groups(mine.topology, {name: ("@local", data)}))
+
+
+def _data(found: Checked, name: str, machine: Machine) -> dict[str, Any]:
+    data: dict[str, Any] = {"topology": found, "machine": name, "_sudo": machine.sudo}
+    ssh = machine.ssh
+    data["ssh_hostname"] = (ssh and ssh.hostname) or machine.address or name
+    if ssh is None:
+        return data
+    given = {
+        "ssh_port": ssh.port,
+        "ssh_user": ssh.user,
+        "ssh_key": ssh.key and str(Path(ssh.key).expanduser()),
+        "ssh_known_hosts_file": ssh.known_hosts and str(Path(ssh.known_hosts).expanduser()),
+        "ssh_strict_host_key_checking": "yes" if ssh.known_hosts else None,
+    }
+    return {**data, **{key: value for key, value in given.items() if value is not None}}
+
+
+def _groups(topology: Topology, hosts: dict[str, Host]) -> Groups:
+    serving = {serve.machine for serve in topology.serves.values()}
+    gateways = {gateway.machine for gateway in topology.gateways.values()}
+    return {
+        "machines": list(hosts.values()),
+        "gpu": [host for name, host in hosts.items() if name in serving],
+        "router": [host for name, host in hosts.items() if name == topology.router.machine],
+        "gateway": [host for name, host in hosts.items() if name in gateways],
+    }
+
+
+def limited(groups: Groups, argv: Sequence[str] | None = None) -> Groups:
+    """The groups, once it is sure that `--limit` leaves a host: pyinfra itself would do nothing and exit 0.
+
+    Inventory files are not told of `--limit`, so the command line is read; only pyinfra's own command has one.
+    """
+    words = argv if argv is not None else sys.argv[1:] if pyinfra.is_cli else ()
+    names = [name for name, _ in groups["machines"]]
+    if not names:
+        raise PyinfraError("the topology has no machines: there is nothing to deploy to")
+    for pattern in option(words, "--limit"):
+        if groups.get(pattern):
+            continue
+        if not any(fnmatch(name, pattern) for name in names):
+            known = ", ".join([*names, *(group for group in groups if groups[group])])
+            raise PyinfraError(f"--limit {pattern} matches no host; there are: {known}")
+    return groups
+
+
+def option(words: Iterable[str], name: str) -> list[str]:
+    """Every value given for an option, as `--name value` or `--name=value`."""
+    found: list[str] = []
+    before = ""
+    for word in words:
+        if before == name:
+            found.append(word)
+        elif word.startswith(f"{name}="):
+            found.append(word.removeprefix(f"{name}="))
+        before = word
+    return found

@@ -1,0 +1,117 @@
+"""What stands where, in one table: printed at the end of a deploy, and by status.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operation import operation
+from pyinfra.context import host, state
+
+from anvil.deploys import router
+from anvil.deploys.serves import wanted
+from anvil.deploys.site import Site, here
+from anvil.hosts.containers import ServiceState
+from anvil.hosts.gpus import NvidiaGpus
+from anvil.hosts.probe import Http
+from anvil.hosts.releases import ReleaseState, answering
+from anvil.hosts.shell import Commands
+from anvil.render.services import ServiceSpec
+
+
+class Row(Struct, frozen=True):
+    """One line of the table. `healthy` is None for what is not wanted up."""
+
+    name: str
+    wanted: str
+    state: str
+    revision: str
+    detail: str
+    healthy: bool | None
+
+
+@deploy("Report")
+def printed() -> None:
+    """At the end of a run: what really stands there now. Changes nothing."""
+    site = here()
+    if site.runs_something:
+        table(name="What stands", site=site)
+
+
+@operation()
+def table(site: Site) -> Commands:
+    """
+    Print the table when everything before has run; never a change.
+    """
+    if state.is_executing:
+        for line in lines(site, list(rows(site))):
+            host.log(line)
+    host.noop("a report changes nothing")
+    yield from ()
+
+
+def status() -> None:
+    """The table now; raises PyinfraError when something wanted up is not healthy."""
+    site = here()
+    if not site.runs_something:
+        return
+    found = list(rows(site))
+    for line in lines(site, found):
+        host.log(line)
+    ill = [row.name for row in found if row.healthy is False]
+    if ill:
+        raise PyinfraError(f"{site.name}: wanted up but not healthy: {', '.join(ill)}")
+
+
+def rows(site: Site) -> Iterator[Row]:
+    for spec in site.made.services:
+        yield _serve(site, spec)
+    if site.has_router:
+        yield _router(site)
+
+
+def _serve(site: Site, spec: ServiceSpec) -> Row:
+    live = site.runtime().observe(host, spec.name, spec.container)
+    code = host.get_fact(Http, spec.health_url).code if live.state == "running" else 0
+    wants = spec.wanted == "up"
+    health = {200: "healthy", 503: "loading", 0: ""}.get(code, f"health {code}")
+    return Row(spec.name, spec.wanted, live.state, _revision(live, spec), health, code == 200 if wants else None)
+
+
+def _revision(live: ServiceState, spec: ServiceSpec) -> str:
+    if live.state in ("absent", "foreign", "daemon_down", "error"):
+        return "foreign" if live.state == "foreign" else "-"
+    want = wanted(spec)
+    if live.revision != want.revision:
+        return "drifted"
+    return "same" if live.env == want.env_digest else "env drifted"
+
+
+def _router(site: Site) -> Row:
+    release = site.built.artefacts.release
+    live = router.runtime(site).observe(host, "router", release.service.container)
+    told = answering(host, router.place_of(site))
+    current = host.get_fact(ReleaseState, f"{site.root}/router").current
+    revision = "same" if current == release.id else "drifted"
+    detail = f"release {told.release}" if told.ok else told.error or told.status
+    return Row("router", "up", live.state, revision, detail, told.ok and told.release == current)
+
+
+def lines(site: Site, found: list[Row]) -> list[str]:
+    """The table as text, columns aligned."""
+    cells = [("service", "wanted", "state", "revision", "detail")]
+    cells += [(row.name, row.wanted, row.state, row.revision, row.detail) for row in found]
+    widths = [max(len(row[column]) for row in cells) for column in range(5)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [*text, *_cards(site)]
+
+
+def _cards(site: Site) -> list[str]:
+    if not site.machine.gpus:
+        return []
+    gpus = host.get_fact(NvidiaGpus)
+    if not gpus.ok:
+        return [f"GPUs: {gpus.error}"]
+    return [f"{card.name} {card.uuid}: {card.used_mib} of {card.total_mib} MiB used" for card in gpus.cards.values()]

@@ -1,0 +1,62 @@
+"""Secret values on the controller: from its environment, then from one env file. Values are shown to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.hiddenvalue import HiddenValue
+
+from anvil.render import env
+
+DEFAULT_FILES = ("~/.anvil_env", "~/.env")
+
+
+class Held(Struct, frozen=True):
+    """`sources` says where each value came from, for people."""
+
+    values: dict[str, HiddenValue]
+    sources: dict[str, str]
+
+    def digests(self) -> env.Secrets:
+        return env.Secrets.of(self.plain())
+
+    def plain(self) -> dict[str, str]:
+        """The values, for the one place that writes them to a host."""
+        return {name: value.unmask() for name, value in self.values.items()}
+
+
+def file_of(chosen: str) -> Path | None:
+    """The env file of this run: the one named, none, or the first that exists. PyinfraError: the one named is not."""
+    if chosen == "none":
+        return None
+    if chosen:
+        named = Path(chosen).expanduser()
+        if not named.is_file():
+            raise PyinfraError(f"--data env_file={chosen}: no such file")
+        return named
+    return next((found for each in DEFAULT_FILES if (found := Path(each).expanduser()).is_file()), None)
+
+
+def held(names: Iterable[str], environ: Mapping[str, str], file: Path | None) -> Held:
+    """The wanted names that have a value. Raises PyinfraError naming file and line, never a value."""
+    written = _read(file) if file is not None else {}
+    values: dict[str, HiddenValue] = {}
+    sources: dict[str, str] = {}
+    for name in names:
+        value, source = (environ[name], "the environment") if environ.get(name) else (written.get(name), str(file))
+        if value:
+            values[name] = HiddenValue(value)  # type: ignore[no-untyped-call]  # pyinfra's constructor has no types
+            sources[name] = source
+    return Held(values, sources)
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        return env.parse(file.read_text(encoding="utf-8"))
+    except env.EnvFileError as error:
+        raise PyinfraError(f"{file}: {error}") from None
+    except (OSError, UnicodeDecodeError):
+        raise PyinfraError(f"{file}: cannot be read") from None

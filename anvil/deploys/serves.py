@@ -1,0 +1,206 @@
+"""The serves of a machine: those not wanted go down first, the others come up one by one and are waited for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+from pyinfra.api.deploy import deploy
+from pyinfra.api.operation import OperationMeta, operation
+from pyinfra.context import host, state
+
+from anvil.deploys import options, selection
+from anvil.deploys.changes import differing
+from anvil.deploys.site import Site, each, here
+from anvil.hosts.decision import Options, WantedService
+from anvil.hosts.files import FileText
+from anvil.hosts.readiness import Expectation
+from anvil.hosts.resources import Needs
+from anvil.hosts.services import (
+    container_retired,
+    failing,
+    service_ready,
+    service_restored,
+    service_stopped,
+    service_up,
+)
+from anvil.hosts.shell import Commands
+from anvil.render.services import ServiceSpec
+
+MIB_PER_GB = 1e9 / 2**20
+
+
+@deploy("Serves")
+def running() -> None:
+    """Stop what is not wanted, remove what was named, bring the rest up and wait until it serves what was promised."""
+    site = here()
+    only = selection.serves(site.topology, "only", options.names("only"))
+    _stop_unwanted(site)
+    _retire(site)
+    _bring_up(site, only)
+
+
+@deploy("Serves down")
+def stopped() -> None:
+    """Stop the selected serves, all of the machine without `only`."""
+    site = here()
+    only = selection.serves(site.topology, "only", options.names("only"))
+    for name in each(site.topology.serves):
+        spec = site.spec(name)
+        if spec is None or (only and name not in only):
+            continue
+        service_stopped(name=f"Stop {name}", runtime=site.runtime(), service=name, container=spec.container)
+
+
+@deploy("Retire")
+def retired() -> None:
+    """Remove containers by name; `name=` and `retire=` are the same here."""
+    _retire(here())
+
+
+@deploy("Adopt")
+def adopted() -> None:
+    """Take over the containers named by `adopt=` that carry our names but not our project."""
+    site = here()
+    wanted = selection.serves(site.topology, "adopt", options.names("adopt"))
+    _bring_up(site, wanted or ("",))
+
+
+def _stop_unwanted(site: Site) -> None:
+    for name in each(site.topology.serves):
+        spec = site.spec(name)
+        if spec is None or spec.wanted != "down":
+            continue
+        service_stopped(name=f"Stop {name}", runtime=site.runtime(), service=name, container=spec.container)
+
+
+def _retire(site: Site) -> None:
+    words = (*options.names("retire"), *options.names("name"))
+    for container in each(selection.containers(site.topology, words, options.text("confirm"))):
+        if not site.runs_something:
+            continue
+        service = next((spec.name for spec in site.made.services if spec.container == container), container)
+        container_retired(name=f"Retire {container}", runtime=site.runtime(), container=container, service=service)
+
+
+def _bring_up(site: Site, only: tuple[str, ...]) -> None:
+    recreate = selection.serves(site.topology, "recreate", options.names("recreate"))
+    adopt = selection.serves(site.topology, "adopt", options.names("adopt"))
+    live = _live_definitions(site)
+    done: dict[str, OperationMeta] = {}
+    for name in each(site.topology.serves):
+        spec = site.spec(name)
+        if spec is None or spec.wanted != "up" or (only and name not in only):
+            continue
+        done[name] = service_up(
+            name=f"Up {name}",
+            runtime=site.runtime(spec.pull),
+            wanted=wanted(spec, differing(live.get(name), spec.definition)),
+            options=Options(recreate=name in recreate, adopt=name in adopt),
+            needs=needs(site, spec),
+            _ignore_errors=True,
+        )
+    ready = _wait(site, done) if options.flag("wait", True) else {}
+    everything_up(name="Every serve is up", site_name=site.name, results={**done, **_renamed(ready)})
+
+
+def _wait(site: Site, done: Mapping[str, OperationMeta]) -> dict[str, OperationMeta]:
+    ready: dict[str, OperationMeta] = {}
+    for name in each(site.topology.serves):
+        spec = site.spec(name)
+        if spec is None or name not in done:
+            continue
+        ready[name] = service_ready(
+            name=f"Ready {name}",
+            runtime=site.runtime(),
+            wanted=wanted(spec),
+            expected=expectation(spec),
+            _if=done[name].did_succeed,
+            _ignore_errors=True,
+        )
+    _restore(site, ready)
+    return ready
+
+
+def _restore(site: Site, ready: Mapping[str, OperationMeta]) -> None:
+    """9.5: where the topology asks for it, the definition before this one comes back; the run fails all the same."""
+    for name in each(site.topology.serves):
+        spec = site.spec(name)
+        if spec is None or name not in ready or spec.on_failure != "restore" or site.by_process:
+            continue
+        service_restored(
+            name=f"Restore {name}",
+            runtime=site.runtime(spec.pull, "compose.previous.yaml"),
+            wanted=wanted(spec),
+            expected=expectation(spec),
+            _if=_failed(ready[name]),
+            _ignore_errors=True,
+        )
+
+
+def _failed(result: OperationMeta) -> Callable[[], bool]:
+    return lambda: not result.did_succeed()
+
+
+def _renamed(ready: Mapping[str, OperationMeta]) -> dict[str, OperationMeta]:
+    return {f"{name} (ready)": result for name, result in ready.items()}
+
+
+@operation()
+def everything_up(site_name: str, results: Mapping[str, OperationMeta]) -> Commands:
+    """
+    Fail the run, once every serve has been tried, when one of them is not up.
+    """
+    if not state.is_executing:
+        host.noop("known when the serves have been tried")
+        return
+    failed = [name for name, result in results.items() if not result.did_succeed()]
+    if failed:
+        yield failing(f"{site_name}: not up: {', '.join(failed)}")
+
+
+def _live_definitions(site: Site) -> Mapping[str, Any]:
+    """The services of the compose file on the host, to say what differs; anything unreadable says nothing."""
+    if site.by_process or site.made.compose_text is None:
+        return {}
+    try:
+        document = yaml.safe_load(host.get_fact(FileText, f"{site.root}/compose.yaml").text)
+    except yaml.YAMLError:
+        return {}
+    services = document.get("services") if isinstance(document, dict) else None
+    return services if isinstance(services, dict) else {}
+
+
+def wanted(spec: ServiceSpec, why: str = "") -> WantedService:
+    return WantedService(
+        name=spec.name,
+        container=spec.container,
+        revision=spec.revision,
+        env_digest=spec.env_digest,
+        env_names=spec.secret_env,
+        on_env_change=spec.on_env_change,
+        start_timeout_s=spec.start_timeout_s,
+        why=why,
+    )
+
+
+def expectation(spec: ServiceSpec) -> Expectation:
+    return Expectation(
+        health_url=spec.health_url,
+        models_url=spec.models_url,
+        model=spec.served_model,
+        window=spec.context,
+        timeout_s=options.number("timeout", spec.start_timeout_s),
+    )
+
+
+def needs(site: Site, spec: ServiceSpec) -> Needs:
+    return Needs(
+        port=spec.port,
+        gpus=spec.gpus,
+        need_mib=math.ceil((spec.memory_need_gb or 0) * MIB_PER_GB),
+        processes_hidden=site.machine.platform == "wsl2",
+        ignore_memory=options.text("vram") == "ignore",
+    )

@@ -1,0 +1,7 @@
+"""Stage and promote the release of the inventory; a serve is never touched."""
+
+from anvil.deploys import machine, report, router
+
+machine.prepared()
+router.promoted()
+report.printed()

@@ -1,0 +1,5 @@
+"""Stop the selected serves, or all of them."""
+
+from anvil.deploys import serves
+
+serves.stopped()
