@@ -91,6 +91,16 @@ def test_one_probe_at_a_time(breakers: Breakers, clock: Clock) -> None:
     assert not breakers.ask("t", "review").usable
 
 
+def test_late_failures_lengthen_the_cooldown_and_open_nothing_new(breakers: Breakers, clock: Clock) -> None:
+    breakers.failed("t", "chat", MISCONFIGURED)
+    clock.now += 40
+    assert breakers.failed("t", "chat", DOWN).opened is None
+    clock.now += 59
+    assert not usable(breakers)
+    clock.now += 1
+    assert usable(breakers)
+
+
 def test_a_good_probe_closes_and_forgets(breakers: Breakers, clock: Clock) -> None:
     breakers.failed("t", "chat", DOWN)
     breakers.failed("t", "chat", DOWN)

@@ -81,6 +81,7 @@ def test_context_equal_passes() -> None:
     assert ids(decide(THREE, turn("chat", words=32768))) == ["fast", "heavy"]
     decision = decide(THREE, turn("chat", words=32769))
     assert (ids(decision), decision.dropped) == (["heavy"], Dropped(context=("fast",)))
+    assert ids(decide(THREE, turn("chat", words=131_072))) == ["heavy"]
 
 
 def test_too_large_for_every_tier() -> None:
