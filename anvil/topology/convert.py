@@ -17,7 +17,8 @@ from anvil.topology.model import SHAPES, CloudTier, LocalTier, Serve, ServeTier,
 
 _ENGINES: dict[str, type[Struct]] = {str(form.__struct_config__.tag): form for form in get_args(Serve)}
 _TIERS = (ServeTier, LocalTier, CloudTier)
-_SHAPES = {form.__metadata__[0].pattern: words for form, words in SHAPES.items()}
+# msgspec prints a pattern's repr.
+_SHAPES = {repr(form.__metadata__[0].pattern)[1:-1]: words for form, words in SHAPES.items()}
 _REGEX = re.compile(r"expected str matching regex '(.*)'$")
 _AT = re.compile(r" - at `(?:key` in `)?\$?([^`]*)`$")
 

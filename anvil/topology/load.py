@@ -3,9 +3,11 @@ together."""
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def loads(text: str, environ: Mapping[str, str], name: str) -> Topology:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TopologyError([f"{name}: not TOML: {error}"]) from None
-    problems = [*expand_document(document, environ), *_control_characters(document)]
+    problems = [*expand_document(document, environ), *_control_characters(document), *_unsayable(document)]
     topology = convert(document, Topology, "", problems)
     if problems:
         raise TopologyError([f"{name}: {problem}" for problem in problems])
@@ -72,6 +74,20 @@ def _control_characters(document: dict[str, Any]) -> list[str]:
         for where, text in texts(document)
         if (_CONTROL_IN_LINES if ".prestart[" in where else _CONTROL).search(text)
     ]
+
+
+def _unsayable(value: Any, where: str = "") -> Iterator[str]:
+    """TOML can say inf, nan and dates; neither JSON nor any key here can."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _unsayable(inner, f"{where}.{key}" if where else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unsayable(inner, f"{where}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{where}: {value} is no finite number"
+    elif isinstance(value, (date, time)):
+        yield f"{where}: a date or time is no value here; write it as a string"
 
 
 def texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
