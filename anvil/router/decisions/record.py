@@ -227,7 +227,7 @@ def lossy_names(names: Iterable[str], word: Callable[[str], str] = sanitise) -> 
     return tuple(name for name in distinct if not name.startswith("unknown.") or name in unknown)
 
 
-_second = 0
+_second = -1
 _second_text = ""
 
 
