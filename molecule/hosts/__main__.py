@@ -25,6 +25,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     verbs.add_parser("down", help="remove a host without a trace").add_argument("name")
     verbs.add_parser("down-all", help="remove every host, also those of a run that was killed")
     verbs.add_parser("where", help="print the cache folder")
+    verbs.add_parser("python-root", help="print the archive of the Debian root that images start from")
     return parser.parse_args(argv)
 
 
@@ -33,6 +34,10 @@ def act(given: argparse.Namespace) -> None:
         print(base.lab())
         return
     base.require_machine()
+    if given.verb == "python-root":
+        base.ensure_root(base.PYTHON)
+        print(base.PYTHON.archive)
+        return
     if given.verb == "base":
         make_base()
     elif given.verb == "up":

@@ -57,7 +57,7 @@ HOST = Root(
         *("python3", "ca-certificates", "curl", "procps", "kmod"),
     ),
 )
-PYTHON = Root("python", ("python3", "python3-venv", "python3-pip", "ca-certificates", "libgomp1", "libstdc++6"))
+PYTHON = Root("python", ("python3", "python3-venv", "python3-pip", "ca-certificates", "curl", "libgomp1", "libstdc++6"))
 
 
 def lab() -> Path:
