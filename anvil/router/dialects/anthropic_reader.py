@@ -289,12 +289,13 @@ class StreamReader:
             out.append(classify_stream_error("anthropic", event.get("error") or event))
         elif kind == "content_block_delta":
             self._odd_delta(event, payload, out)
-        elif kind in _KNOWN or not isinstance(kind, str):
+        elif not isinstance(kind, str) or kind in _KNOWN:
             self._bad(name, out)
 
     def _odd_delta(self, event: dict[str, Any], payload: bytes, out: list[Event]) -> None:
         delta, index = event.get("delta"), event.get("index", 0)
-        if not isinstance(delta, dict) or type(index) is not int or delta.get("type") in _DELTAS:
+        kind = delta.get("type") if isinstance(delta, dict) else None
+        if not isinstance(kind, str) or kind in _DELTAS or type(index) is not int:
             self._bad(None, out)
             return
         block = self._open.get(index)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import msgspec
-from msgspec import Raw
+from typing import TYPE_CHECKING
 
 from anvil.router import tokens
 from anvil.router.dialects.anthropic_intake import View
-from anvil.router.dialects.anthropic_translate import late_system, translate
+from anvil.router.dialects.anthropic_repair import repaired_messages, system_without_nonce
+from anvil.router.dialects.anthropic_translate import translate
 from anvil.router.dialects.encode import (
     NEVER_FORWARDED,
     Body,
@@ -21,9 +19,8 @@ from anvil.router.dialects.encode import (
     never_forwarded,
     overlay,
     splice,
-    without_nonce,
 )
-from anvil.router.turn import Block, Conversation, Message, Reasoning, Text, Turn, UpstreamRequest
+from anvil.router.turn import Conversation, Turn, UpstreamRequest
 
 if TYPE_CHECKING:
     from anvil.router.config import TierConfig
@@ -37,8 +34,6 @@ _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _BETA = re.compile(r"[A-Za-z0-9-]+")
-_RAWS = msgspec.json.Decoder(list[Raw])
-_OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 
 def request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> UpstreamRequest:
@@ -102,7 +97,9 @@ def _passed_through(turn: Turn, tier: TierConfig, lossy: list[str]) -> Body:
     assert isinstance(view, View)  # only anthropic_request.parse makes turns of this dialect
     if tier.stable_prefix and "system.nonce" in turn.repairs:
         lossy.append("system.nonce")
-        _drop_nonce(body, view.system)
+        body["system"] = system_without_nonce(turn.body["system"], view)
+        if body["system"] is None:
+            del body["system"]
     wrap = tier.local and tier.late_system == "user" and "role.late_system" in turn.repairs
     unsigned = view.unsigned and not tier.local
     if wrap:
@@ -110,53 +107,5 @@ def _passed_through(turn: Turn, tier: TierConfig, lossy: list[str]) -> Body:
     if unsigned:
         lossy.append("reasoning.unsigned")
     if wrap or unsigned:
-        body["messages"] = _repaired(turn.body["messages"], view.messages, wrap=wrap, unsigned=unsigned)
+        body["messages"] = repaired_messages(turn.body["messages"], view, wrap=wrap, unsigned=unsigned)
     return body
-
-
-def _drop_nonce(body: Body, texts: list[str]) -> None:
-    """Takes the rotating billing block out of ``system``; ``texts`` are its texts in the same order."""
-    raw = body["system"]
-    if bytes(raw)[:1] != b"[":
-        kept: Any = without_nonce(texts[0])
-    else:
-        pairs = zip(_RAWS.decode(raw), texts, strict=True)
-        kept = [block for item, text in pairs if (block := _without_nonce(item, text)) is not None]
-    if kept:
-        body["system"] = kept
-    else:
-        del body["system"]
-
-
-def _without_nonce(item: Raw, text: str) -> Any:
-    rest = without_nonce(text)
-    if rest is None or rest == text:
-        return None if rest is None else item
-    return {**_OBJECT.decode(item), "text": rest} if bytes(item)[:1] == b"{" else rest
-
-
-def _repaired(raw: Raw, messages: list[Message], *, wrap: bool, unsigned: bool) -> list[Any]:
-    """The messages with late system text as user text, and without thinking that no cloud tier would accept."""
-    out: list[Any] = []
-    for item, message in zip(_RAWS.decode(raw), messages, strict=True):
-        if wrap and message.role == "system":
-            text = "\n".join([block.text for block in message.blocks if type(block) is Text])
-            if text:
-                out.append(late_system(text))
-        elif unsigned and any([_is_unsigned(block) for block in message.blocks]):
-            if (kept := _signed_only(item, message.blocks)) is not None:
-                out.append(kept)
-        else:
-            out.append(item)
-    return out
-
-
-def _is_unsigned(block: Block) -> bool:
-    return type(block) is Reasoning and block.signature is None and block.redacted is None
-
-
-def _signed_only(item: Raw, blocks: tuple[Block, ...]) -> dict[str, Any] | None:
-    fields: dict[str, Any] = dict(_OBJECT.decode(item))
-    parts = zip(_RAWS.decode(fields["content"]), blocks, strict=True)
-    fields["content"] = [part for part, block in parts if not _is_unsigned(block)]
-    return fields if fields["content"] else None
