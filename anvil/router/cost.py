@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -140,6 +138,8 @@ def _parse(data: bytes) -> Prices:
 
 def _save(cache: Path, data: bytes, now: float) -> None:
     """Replace the cache atomically; a cache that cannot be written only costs the next load a fetch."""
+    import tempfile  # like urllib below: needed once a day at most, so not by every start
+
     temporary: str | None = None
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +155,8 @@ def _save(cache: Path, data: bytes, now: float) -> None:
 
 def download() -> bytes:
     """The published price list. Proxy variables have no effect; the ten seconds hold for the whole transfer."""
+    import urllib.request
+
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + FETCH_SECONDS
     with opener.open(PRICES_URL, timeout=FETCH_SECONDS) as answer:

@@ -120,7 +120,7 @@ class Log:
             if self._dropped:
                 lost, self._dropped = self._dropped, 0
                 lines.append(self._render(Line("warning", "log lines dropped", {"lines": lost})))
-            self._write("".join(lines))
+            self._write(self._scrubbed(lines))
 
     def _render(self, item: Line | Decision) -> str:
         try:
@@ -128,8 +128,14 @@ class Log:
         except Exception as error:  # one odd value must not end the log
             return f"error: a log line could not be formatted: {type(error).__name__}\n"
 
+    def _scrubbed(self, lines: list[str]) -> str:
+        text = "".join(lines)
+        if "KEY-----" in text.upper():  # a key without its end must not take other lines with it
+            return "".join([self._scrubber.scrub(line[:-1]) + "\n" for line in lines])
+        return self._scrubber.scrub(text)
+
     def _write(self, text: str) -> None:
-        data = self._scrubber.scrub(text).encode("utf-8", "backslashreplace")
+        data = text.encode("utf-8", "backslashreplace")
         while data:
             try:
                 data = data[os.write(self._descriptor, data) :]

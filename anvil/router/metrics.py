@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from anvil import __version__
 from anvil.router.decisions.record import UNCALLED_OUTCOMES
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ MAX_SERIES: Final = 5000
 # the release whose names and buckets are used; the conventions are still in development
 OTEL_SEMCONV: Final = "1.37.0"
 OPENMETRICS: Final = "application/openmetrics-text"
+
+REFUSALS: Final = ("auth", "not_found", "method", "framing", "size", "slow_body", "busy", "per_client", "json")
+STAGES: Final = ("body", "waiting", "live")
+RELOADS: Final = ("applied", "refused")
 
 LATENCY: Final = tuple(0.01 * 2**step for step in range(14))
 FIRST_TOKEN: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -165,6 +169,10 @@ class Metrics:
         self.reloads = Counter("anvil_config_reloads_total", "Configuration reloads.", ("result",))
         self.price_sync_failures = Counter("anvil_price_sync_failures_total", "Failed price look-ups at load.")
         self.observer_dropped = Counter("anvil_observer_dropped_total", "Records the observer did not get.")
+
+        for counter, words in ((self.refused, REFUSALS), (self.client_gone, STAGES), (self.reloads, RELOADS)):
+            for word in words:  # a series that starts at 0 shows its first increase
+                counter.inc((word,), 0)
 
     def _define_histograms(self) -> None:
         self.overhead = Histogram(
@@ -329,5 +337,5 @@ def _infos(
     }
     return [
         ("anvil_config", "The configuration in force.", config),
-        ("anvil_build", build, {"version": version("anvil-serving")}),
+        ("anvil_build", build, {"version": __version__}),
     ]

@@ -93,15 +93,16 @@ def _literals(secret: str) -> list[tuple[str, re.Pattern[str]]]:
 
 
 def _without_keys(text: str) -> str:
-    """Without PEM private keys; one that does not end takes the rest of the text with it."""
+    """Without PEM private keys; one without an end reaches to the next double quote, which no key contains."""
     kept: list[str] = []
     position = 0
+    ends = True
     while begin := _PEM_BEGIN.search(text, position):
         kept += [text[position : begin.start()], MASK]
-        end = _PEM_END.search(text, begin.end())
-        if end is None:
-            return "".join(kept)
-        position = end.end()
+        end = _PEM_END.search(text, begin.end()) if ends else None
+        ends = end is not None
+        quote = text.find('"', begin.end())
+        position = end.end() if end is not None else quote if quote >= 0 else len(text)
     return "".join([*kept, text[position:]])
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from anvil.router.decisions.query import Query
-from anvil.router.decisions.record import Decision, encode
+from anvil.router.decisions.record import ID_PATTERN, Decision, encode
 from anvil.router.decisions.ring import Ring
 
 MAX_FOLLOWERS: Final = 8
@@ -60,11 +60,13 @@ class Follower:
         self._places = places
         self._wake = asyncio.Event()
         self._closed = False
+        # after resuming from an unknown id: of the records before this position only those with a newer id are sent
         self._newer_than = ""
+        self._replayed_until = 0
         self._position = ring.total
         self._backlog: list[bytes] = [b": anvil\n\n"]
         last_id = last_id or query.after
-        if last_id:
+        if last_id and ID_PATTERN.fullmatch(last_id):
             self._resume(last_id)
         elif query.limit:
             newest = [record for record in ring.snapshot() if self._accept(record)][-query.limit :]
@@ -74,6 +76,7 @@ class Follower:
         position = self._ring.position_after(last_id)
         if position is None:
             self._newer_than = last_id
+            self._replayed_until = self._ring.total
             position = 0
         self._position = position
 
@@ -111,10 +114,14 @@ class Follower:
     def _read(self) -> bytes:
         records, missed = self._ring.since(max(self._position, self._ring.total - MAX_BEHIND), CHUNK)
         missed += max(0, self._ring.total - MAX_BEHIND - self._position)
-        self._position += missed + len(records)
+        start = self._position + missed
+        self._position = start + len(records)
         gap = b'event: gap\ndata: {"missed":%d}\n\n' % missed if missed else b""
-        wanted = [record for record in records if record.id > self._newer_than and self._accept(record)]
-        return gap + b"".join([_event(record) for record in wanted])
+        return gap + b"".join([_event(record) for at, record in enumerate(records, start) if self._wants(at, record)])
+
+    def _wants(self, position: int, record: Decision) -> bool:
+        seen = position < self._replayed_until and record.id <= self._newer_than
+        return not seen and self._accept(record)
 
 
 def _event(record: Decision) -> bytes:

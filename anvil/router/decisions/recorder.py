@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from anvil.router.config import DecisionsConfig
 from anvil.router.decisions import search
@@ -12,7 +12,9 @@ from anvil.router.decisions.follow import Follower, Followers
 from anvil.router.decisions.query import Query
 from anvil.router.decisions.record import Decision, encode
 from anvil.router.decisions.ring import Ring
-from anvil.router.decisions.store import Store
+
+if TYPE_CHECKING:
+    from anvil.router.decisions.store import Store
 
 
 class DecisionMetrics(Protocol):
@@ -41,6 +43,8 @@ class Recorder:
         self._log = log
         self.store: Store | None = None
         if config.store_path:
+            from anvil.router.decisions.store import Store  # SQLite costs memory that a ring alone does not need
+
             self.store = Store(config, dropped=metrics.decision_dropped, failed=metrics.store_failed, warn=log.warning)
         metrics.gauge("anvil_decision_queue_length", lambda: len(self.store) if self.store else 0)
         metrics.gauge("anvil_decision_followers", lambda: len(self.followers))
@@ -65,9 +69,11 @@ class Recorder:
             return encode(record)
         if self.store is None:
             return None
+        from anvil.router.decisions import stored
+
         try:
-            return await asyncio.to_thread(search.one_from_store, self.store.path, decision_id)
-        except search.StoreError as error:
+            return await asyncio.to_thread(stored.one_from_store, self.store.path, decision_id)
+        except stored.StoreError as error:
             self._unreadable(error)
             return None
 
@@ -76,12 +82,14 @@ class Recorder:
         ring = search.from_ring(self.ring.snapshot(), query)
         if self.store is None:
             return search.merge(query, ring, [], None)
+        from anvil.router.decisions import stored
+
         try:
-            stored, stopped_at = await asyncio.to_thread(search.from_store, self.store.path, query)
-        except search.StoreError as error:
+            rows, stopped_at = await asyncio.to_thread(stored.from_store, self.store.path, query)
+        except stored.StoreError as error:
             self._unreadable(error)
-            stored, stopped_at = [], None
-        return search.merge(query, ring, stored, stopped_at)
+            rows, stopped_at = [], None
+        return search.merge(query, ring, rows, stopped_at)
 
     def follow(self, query: Query, last_id: str | None = None) -> Follower:
         """An async iterator of SSE bytes; the caller must ``close()`` it. Raises TooManyFollowers."""

@@ -119,6 +119,15 @@ async def test_resume_from_an_id_the_ring_does_not_know(recorder: Recorder) -> N
     assert [event[1] for event in await read(stream, 2)] == [id_at(20), id_at(30)]
 
 
+@pytest.mark.parametrize("last_id", ["zzz", "dec_" + "f" * 24])
+async def test_an_odd_id_does_not_silence_the_stream(recorder: Recorder, last_id: str) -> None:
+    recorder.record(decision(0))
+    stream = recorder.follow(parse_query("follow=1"), last_id=last_id)
+    await anext(stream)
+    recorder.record(decision(1))
+    assert [event[1] for event in await read(stream, 1)] == [id_at(1)]
+
+
 async def test_more_than_a_thousand_behind_is_a_gap(recorder: Recorder) -> None:
     stream = recorder.follow(parse_query("follow=1"))
     await anext(stream)

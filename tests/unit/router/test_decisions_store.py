@@ -16,7 +16,7 @@ from decision_samples import START, Counts, SilentLog, decision, fell_back, id_a
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anvil.router.decisions import Recorder, parse_query, search
+from anvil.router.decisions import Recorder, parse_query, search, stored
 from anvil.router.decisions import store as module
 from anvil.router.decisions.record import Decision
 from anvil.router.decisions.store import Store
@@ -331,7 +331,7 @@ async def test_pages_cover_everything_once(recorder: Recorder, filters: str, bac
 
 
 async def test_a_long_scan_is_cut_into_pages(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SCAN_ROWS", 30)
+    monkeypatch.setattr(stored, "SCAN_ROWS", 30)
     cursor, seen, pages = "", [], 0
     while True:
         page = await recorder.query(parse_query(f"limit=5&failure_class=bad_answer{cursor}"))

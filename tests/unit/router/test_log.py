@@ -141,6 +141,13 @@ def test_every_line_is_scrubbed(pipe: Pipe, format: str) -> None:
         assert all(isinstance(json.loads(line), dict) for line in lines)
 
 
+def test_a_key_without_end_takes_only_its_own_line(pipe: Pipe) -> None:
+    log = Log(descriptor=pipe.write_end)
+    log.info("got -----BEGIN PRIVATE KEY----- MIIEv")
+    log.info("next")
+    assert written(pipe, log) == ["info: got [REDACTED]", "info: next"]
+
+
 def test_a_line_that_cannot_be_formatted_does_not_end_the_log(pipe: Pipe) -> None:
     class Odd:
         def __str__(self) -> str:

@@ -135,6 +135,13 @@ def test_constant_gauges_and_process_metrics() -> None:
     assert b"conventions 1." in metrics().render()[1]
 
 
+def test_fixed_vocabularies_start_at_zero() -> None:
+    made = metrics()
+    assert value(made, "anvil_refused_total", reason="slow_body") == 0
+    assert value(made, "anvil_config_reloads_total", result="refused") == 0
+    assert value(made, "anvil_client_gone_total", stage="live") == 0
+
+
 def test_a_served_request() -> None:
     made = metrics()
     made.observe(decision(stream=True))
@@ -256,9 +263,9 @@ def test_series_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SERIES", 3)
     made = metrics()
     for number in range(10):
-        made.refused.inc((str(number),))
+        made.fallbacks.inc((str(number),))
         made.overhead.observe((str(number),), 1)
-    assert len(made.refused.values) == len(made.overhead.values) == 3
+    assert len(made.fallbacks.values) == len(made.overhead.values) == 3
 
 
 @given(st.lists(st.floats(0, 200), max_size=30))

@@ -89,6 +89,7 @@ def test_a_short_secret_goes_as_a_whole_word_only() -> None:
 def test_a_key_without_end_takes_the_rest() -> None:
     text = "a -----BEGIN EC PRIVATE KEY-----\nx\n-----END EC PRIVATE KEY----- b -----BEGIN PRIVATE KEY-----\nsecret"
     assert SCRUBBER.scrub(text) == f"a {MASK} b {MASK}"
+    assert SCRUBBER.scrub('{"m":"-----BEGIN PRIVATE KEY----- MII"}') == f'{{"m":"{MASK}"}}'
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
@@ -104,7 +105,18 @@ def test_scrubbing_twice_changes_nothing(text: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["sk-", "Bearer ", "-----BEGIN PRIVATE KEY----- ", "xoxb-1", "gh", "canary-K", "a", "AKIA", "sk-a" * 3 + " "],
+    [
+        "sk-",
+        "Bearer ",
+        "-----BEGIN PRIVATE KEY----- ",
+        '-----BEGIN PRIVATE KEY-----"',
+        "xoxb-1",
+        "gh",
+        "canary-K",
+        "a",
+        "AKIA",
+        "sk-a" * 3 + " ",
+    ],
 )
 def test_scrubbing_is_linear(unit: str) -> None:
     def cost(size: int) -> float:
