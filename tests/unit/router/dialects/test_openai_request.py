@@ -219,6 +219,7 @@ def test_custom_and_hosted_tools_stay() -> None:
     assert turn.lossy == []
     assert turn.signals.has_tools
     assert "tools.hosted" in openai_chat.conversation(turn).unmapped
+    assert parse(tools=[{"type": "web_search", "function": {"name": "f"}}]).tools == []
 
 
 def test_legacy_functions() -> None:

@@ -214,8 +214,9 @@ def test_tool_results_come_first_images_after_them() -> None:
             ],
         },
     ]
-    body, _ = send(user(results[0]))
-    assert [message["role"] for message in body["messages"]] == ["tool"]
+    for nothing_more in ((), (Text(""),), (Opaque("odd", b"{}"),)):
+        body, _ = send(user(results[0], *nothing_more))
+        assert [message["role"] for message in body["messages"]] == ["tool"]
 
 
 def test_user_content() -> None:

@@ -120,6 +120,7 @@ def test_stop_is_sent_as_a_list() -> None:
 def test_cap_travels_under_the_tiers_name(sent: str, field: str) -> None:
     body, request = send(parse(**{sent: 7}), max_tokens_field=field)
     assert {name: body[name] for name in body if "max" in name} == {field: 7}
+    assert list(send(parse(**{sent: 7}, zebra=1), max_tokens_field=sent)[0])[1] == sent
     assert request.cap == 7
 
 
@@ -250,6 +251,12 @@ def test_billing_block_is_left_out(content: object, left: object) -> None:
     body, request = send(turn, stable_prefix=False)
     assert body["messages"][0]["content"] == content
     assert request.lossy == []
+
+
+def test_billing_text_after_the_system_text_is_content() -> None:
+    quoted = [{"role": "user", "content": BILLING}, {"role": "system", "content": BILLING}]
+    body, _ = send(parse(messages=[{"role": "system", "content": BILLING}, *quoted]))
+    assert body["messages"] == quoted
 
 
 def test_a_billing_block_alone_leaves_a_valid_list() -> None:
