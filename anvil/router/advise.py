@@ -37,7 +37,7 @@ async def handle(runtime: Runtime, outlet: Outlet, head: Head, data: bytes) -> P
         decision = exchange.policy = runtime.policy.decide(intent, turn.signals)
         return _advice(runtime, exchange, intent, decision)
 
-    return await recorded(runtime, Exchange.begin("route", outlet, head.values), steps)
+    return await recorded(runtime, Exchange.begin("route", outlet, head), steps)
 
 
 def _advice(runtime: Runtime, exchange: Exchange, intent: Intent, decision: Decision) -> Plain:

@@ -216,7 +216,7 @@ class Attempt:
             else:
                 answer = await self._whole(connection)
                 self.exchange.lossy.update(answer.lossy)
-                await self._send(gate, [gate.push(event) for event in unfold(answer)])
+                await self._send([gate.push(event) for event in unfold(answer)])
             await self._conclude(gate, request)
         except (GateFault, BadAnswer, AttemptFailed) as error:
             await self._break_off(gate, error.fault)
@@ -257,15 +257,21 @@ class Attempt:
                 raise GateFault(self._broken(error)) from None
             limit = self.backend.silence.gap_s
             ended = not data
-            frames = [out for event in (feed(data) if data else reader.close()) if (out := push(event))]
-            if frames:
-                await self._send(gate, frames)
+            frames: list[bytes] = []
+            try:
+                # extend keeps what came before an exception
+                frames.extend(filter(None, map(push, feed(data) if data else reader.close())))
+            finally:
+                # What a commit released leaves even when a later event of the same read is a defect: what a caller
+                # sees must not depend on how the tier's bytes were packed.
+                if frames:
+                    await self._send(frames)
         self.runtime.count_bad_events(self.backend.id, reader.bad_events)
         self.exchange.lossy.update(reader.lossy)
         if not reader.complete:
             raise GateFault(Fault("unavailable", "stream ended without its terminator"))
 
-    async def _send(self, gate: Gate, frames: list[bytes]) -> None:
+    async def _send(self, frames: list[bytes]) -> None:
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         if not data:
             return
@@ -286,14 +292,14 @@ class Attempt:
     async def _conclude(self, gate: Gate, request: UpstreamRequest) -> None:
         if gate.needs_verdict:
             await self._judge(gate.answer(), request)
-            await self._send(gate, [gate.accept()])
+            await self._send([gate.accept()])
             return
         self._account(gate.usage, None, gate.text_bytes)
         self.entry.verifier_passed = True
         self.entry.verify_reason = "passed"
         if _ran_out(gate.finish) and self._truncated(gate, request):
             self.entry.advisories = (*self.entry.advisories, "not_truncated")
-        await self._send(gate, [gate.end()])
+        await self._send([gate.end()])
 
     def _truncated(self, gate: Gate, request: UpstreamRequest) -> bool:
         answer = Answer(blocks=[], finish=gate.finish, usage=gate.usage)

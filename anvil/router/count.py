@@ -46,7 +46,7 @@ async def handle(runtime: Runtime, outlet: Outlet, head: Head, data: bytes) -> P
         kind = "exact" if exact else "bound"
         return Plain(200, msgspec.json.encode({"input_tokens": count}), [("x-anvil-token-count", kind)])
 
-    return await recorded(runtime, Exchange.begin("count_tokens", outlet, head.values), steps)
+    return await recorded(runtime, Exchange.begin("count_tokens", outlet, head), steps)
 
 
 async def _count(runtime: Runtime, exchange: Exchange, turn: Turn) -> tuple[int, bool]:

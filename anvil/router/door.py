@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Iterable
 from typing import Literal
 
@@ -63,11 +64,12 @@ class Refusal(Exception):
 
 
 class Head(Struct):
-    """Headers the router looks at; ``doubled`` names those that came more than once."""
+    """Headers the router looks at; ``doubled`` names those that came more than once, ``arrived`` is a perf_counter."""
 
     values: dict[str, str]
     doubled: set[str]
     size_error: bool = False
+    arrived: float = 0.0
 
     def get(self, name: str) -> str | None:
         return self.values.get(name)
@@ -88,7 +90,7 @@ def read_head(items: Iterable[tuple[str, str]]) -> Head:
             doubled.add(name)
         else:
             values[name] = value
-    return Head(values, doubled, longest > HEADER_LINE_CAP or total > HEADERS_CAP)
+    return Head(values, doubled, longest > HEADER_LINE_CAP or total > HEADERS_CAP, time.perf_counter())
 
 
 def clean_path(path: str) -> str:

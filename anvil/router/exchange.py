@@ -11,6 +11,7 @@ from anvil.router.decisions.record import AttemptOutcome, Endpoint, FailureClass
 from anvil.router.turn import Turn
 
 if TYPE_CHECKING:
+    from anvil.router.door import Head
     from anvil.router.intent import Intent
     from anvil.router.policy import Decision as PolicyDecision
     from anvil.router.upstream import Connection
@@ -126,9 +127,11 @@ class Exchange:
         self.connection: Connection | None = None
 
     @classmethod
-    def begin(cls, endpoint: Endpoint, outlet: Outlet, inbound: dict[str, str]) -> Exchange:
-        """A fresh exchange with its decision id."""
-        return cls(endpoint, new_id(), outlet, inbound)
+    def begin(cls, endpoint: Endpoint, outlet: Outlet, head: Head) -> Exchange:
+        """A fresh exchange with its decision id; the body has just been read."""
+        exchange = cls(endpoint, new_id(), outlet, head.values)
+        exchange.started_at = head.arrived
+        return exchange
 
     def left(self, limit: float) -> float:
         """``limit`` seconds, or what the request's deadline leaves of it. Raises DeadlineReached."""

@@ -20,7 +20,7 @@ Handler = Callable[["Runtime", Outlet, "Head", bytes], Awaitable[Plain | None]]
 
 async def handle(runtime: Runtime, endpoint: Endpoint, outlet: Outlet, head: Head, data: bytes) -> Plain | None:
     """Answer one generation request past the door."""
-    exchange = Exchange.begin(endpoint, outlet, head.values)
+    exchange = Exchange.begin(endpoint, outlet, head)
     return await recorded(runtime, exchange, lambda begun: _steps(runtime, begun, data))
 
 

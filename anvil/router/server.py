@@ -102,6 +102,8 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         self._shd = self._ssp.build()
         self._sfd = self._shd.get_fd()
         self._ssp = None
+        self._sso = socket.socket(fileno=self._sfd)
+        self._sso.set_inheritable(True)
 
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:
         return super()._spawn_worker(idx, target, partial(_app, self.loaded, self._shared, self._listen))
