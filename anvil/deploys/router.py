@@ -164,7 +164,9 @@ def place_of(site: Site, image: str = "") -> Place:
     if not site.by_process:
         inside = ("check", "--config", f"{IN_IMAGE}/router.toml", "--json")
         run = ("docker", "run", "--rm", "--pull", "never", "--network", "none", "--read-only")
-        mounted = ("-v", f"{{staged}}:{IN_IMAGE}:ro", "--entrypoint", "anvil", image)
+        # The loader insists on the tokens its configuration names, so it sees what the router will see.
+        given = ("--env-file", f"{site.root}/secrets.env")
+        mounted = (*given, "-v", f"{{staged}}:{IN_IMAGE}:ro", "--entrypoint", "anvil", image)
         words = ("timeout", VALIDATION_SECONDS, *run, *mounted, *inside)
     return Place(
         folder=f"{site.root}/router",
