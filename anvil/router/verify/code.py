@@ -8,6 +8,7 @@ from anvil.router.verify.evidence import Evidence
 # Longer texts are skipped and pass (12.1); everything below must stay within 100 ms.
 MAX_TEXT = 262_144
 _PYTHON = frozenset({"python", "py", "python3"})
+_JSON = frozenset({"json"})
 
 
 def code_parses(evidence: Evidence) -> bool:
@@ -23,11 +24,10 @@ def code_parses(evidence: Evidence) -> bool:
 
 def _blocks_parse(text: str, layout: fences.Layout) -> bool:
     budget = python_reading.Budget()
-    for block in layout.blocks:
+    for block in layout.tagged(_PYTHON | _JSON):
         if not block.terminated:
             continue
-        if block.tag in _PYTHON and not python_reading.parses(block.body(text), budget):
-            return False
-        if block.tag == "json" and not json_reading.parses(block.body(text)):
+        body = block.body(text)
+        if not (json_reading.parses(body) if block.tag in _JSON else python_reading.parses(body, budget)):
             return False
     return True

@@ -35,8 +35,8 @@ def diff_well_formed(evidence: Evidence) -> bool:
 
 
 def _claims_hold(text: str, layout: fences.Layout, evidence: Evidence) -> bool:
-    for block in layout.blocks:
-        judged = block.tag in _TAGS and (block.terminated or not evidence.open_ended)
+    for block in layout.tagged(_TAGS):
+        judged = block.terminated or not evidence.open_ended
         if judged and not claimed_diff(block.body(text).split("\n")):
             return False
     return True

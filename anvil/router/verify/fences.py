@@ -8,6 +8,7 @@ indented as list content. A text is only called unterminated when no reading clo
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -20,15 +21,13 @@ _MAX_INDENT = 3
 _MARKDOWN = frozenset({"markdown", "md", "mdx"})
 
 
-class Block(Struct, frozen=True, gc=False):
-    """One fenced block: ``start`` and ``end`` bound its body, ``opened`` and ``closed`` all of it."""
+class Block(Struct, frozen=True):
+    """One fenced block: ``start`` and ``end`` bound its body; ``terminated`` is false without a closing line."""
 
     tag: str
+    indent: int
     start: int
     end: int
-    indent: int
-    opened: int
-    closed: int
     terminated: bool = True
 
     def body(self, text: str) -> str:
@@ -39,25 +38,10 @@ class Block(Struct, frozen=True, gc=False):
         return body.replace("\r\n", "\n").removesuffix("\r")
 
 
-class Layout(Struct, frozen=True):
-    """The blocks of a text under the reading that fits it best."""
-
-    blocks: tuple[Block, ...]
-    unterminated: bool
-
-    def outside(self, text: str) -> list[str]:
-        """The pieces of text between the blocks."""
-        pieces, position = [], 0
-        for block in self.blocks:
-            pieces.append(text[position : block.opened])
-            position = block.closed
-        pieces.append(text[position:])
-        return pieces
-
-
 class _Mark(Struct, frozen=True, gc=False):
-    """What one fence line says: its run starts at column ``width``; ``plain`` means that at most a tag follows."""
+    """What a fence line says: its run starts at column ``width``; ``plain`` means that at most a tag follows."""
 
+    size: int
     sign: str
     length: int
     width: int
@@ -68,7 +52,59 @@ class _Mark(Struct, frozen=True, gc=False):
     opens: bool
 
 
-_Line = tuple[_Mark, int, int]  # and where the line begins and ends
+class _Lines(Struct, frozen=True):
+    """The fence lines of a text of ``length`` characters. Hostile texts have 65,000: equal ones share their mark."""
+
+    length: int
+    marks: list[_Mark]
+    begins: array[int]
+
+    def begin(self, at: int) -> int:
+        return self.begins[at] if at < len(self.marks) else self.length
+
+    def end(self, at: int) -> int:
+        return self.begins[at] + self.marks[at].size if at < len(self.marks) else self.length
+
+
+class Layout(Struct, frozen=True):
+    """The blocks of a text under the reading that fits it best.
+
+    pairs: for each block the indexes of its opening and its closing line; one past the last line means none.
+    """
+
+    lines: _Lines
+    pairs: array[int]
+    unterminated: bool
+
+    def tagged(self, tags: frozenset[str]) -> Iterator[Block]:
+        """The blocks with one of these tags (lower-case)."""
+        marks = self.lines.marks
+        return (self._block(at, end) for at, end in self._pairs() if marks[at].tag in tags)
+
+    def spanning(self, text: str) -> Block | None:
+        """The sole block of a text that has nothing but white space around it."""
+        if len(self.pairs) != 2 or any(piece.strip() for piece in self.outside(text)):
+            return None
+        return self._block(*self.pairs)
+
+    def outside(self, text: str) -> list[str]:
+        """The pieces of text between the blocks."""
+        pieces, position = [], 0
+        for opening, closing in self._pairs():
+            pieces.append(text[position : self.lines.begin(opening)])
+            position = self.lines.end(closing)
+        pieces.append(text[position:])
+        return pieces
+
+    def _pairs(self) -> Iterator[tuple[int, int]]:
+        return zip(self.pairs[::2], self.pairs[1::2], strict=True)
+
+    def _block(self, opening: int, closing: int) -> Block:
+        lines, mark = self.lines, self.lines.marks[opening]
+        close = lines.begin(closing)
+        start = min(lines.end(opening) + 1, close)
+        terminated = closing < len(lines.marks)
+        return Block(mark.tag, mark.width, start, max(start, close - 1) if terminated else close, terminated)
 
 
 class _Reading(Struct, frozen=True):
@@ -84,36 +120,39 @@ def layout(text: str) -> Layout:
     if "```" not in text and "~~~" not in text:
         return _NOTHING
     lines = _fence_lines(text)
-    first = _pair(lines, _Reading(), len(text))
+    first = _pair(lines, _Reading())
     if not first.unterminated:
         return first
     for reading in _other_readings(lines):
-        found = _pair(lines, reading, len(text))
+        found = _pair(lines, reading)
         if not found.unterminated:
             return found
     return first
 
 
-_NOTHING = Layout((), False)
+_NOTHING = Layout(_Lines(0, [], array("L")), array("L"), False)
 
 
-def _fence_lines(text: str) -> list[_Line]:
-    """Equal lines share their mark: hostile texts have a hundred thousand of them."""
-    marks: dict[tuple[str, ...], _Mark] = {}
-    lines = []
+def _fence_lines(text: str) -> _Lines:
+    known: dict[tuple[str, ...], _Mark] = {}
+    marks: list[_Mark] = []
+    begins = array("L")
     for match in _FENCE.finditer(text):
         parts = match.groups()
-        mark = marks.get(parts)
+        mark = known.get(parts)
         if mark is None:
-            mark = marks[parts] = _mark(*parts)
-        lines.append((mark, match.start(), match.end()))
-    return lines
+            mark = known[parts] = _mark(*parts)
+        marks.append(mark)
+        begins.append(match.start())
+    return _Lines(len(text), marks, begins)
 
 
 def _mark(lead: str, marker: str, run: str, info: str) -> _Mark:
+    size = len(lead) + len(run) + len(info)
     info = info.strip()
     tag = _TAG.match(info)
     return _Mark(
+        size=size,
         sign=run[0],
         length=len(run),
         width=len(lead),
@@ -125,9 +164,9 @@ def _mark(lead: str, marker: str, run: str, info: str) -> _Mark:
     )
 
 
-def _other_readings(lines: list[_Line]) -> Iterator[_Reading]:
+def _other_readings(lines: _Lines) -> Iterator[_Reading]:
     """The readings that can differ from the first one for these lines."""
-    marks = {mark for mark, _, _ in lines}
+    marks = set(lines.marks)
     if not all(mark.plain for mark in marks):
         yield _Reading(attributes=False)
     if any(mark.tag in _MARKDOWN for mark in marks):
@@ -136,28 +175,26 @@ def _other_readings(lines: list[_Line]) -> Iterator[_Reading]:
         yield _Reading(deep=True)
 
 
-def _pair(lines: list[_Line], reading: _Reading, length: int) -> Layout:
-    blocks: list[Block] = []
-    opener: _Line | None = None
+def _pair(lines: _Lines, reading: _Reading) -> Layout:
+    pairs = array("L")
+    opener: _Mark | None = None
     inner = 0
-    for line in lines:
-        mark = line[0]
+    for at, mark in enumerate(lines.marks):
         if opener is None:
             if _opens(mark, reading):
-                opener, inner = line, 0
-        elif mark.bare and _closes(mark, opener[0]):
+                opener, inner = mark, 0
+                pairs.append(at)
+        elif mark.bare and _closes(mark, opener):
             if inner:
                 inner -= 1
                 continue
-            blocks.append(_block(opener, line[1], line[2]))
+            pairs.append(at)
             opener = None
-        elif reading.nested and mark.tag and opener[0].tag in _MARKDOWN and _fits(mark, opener[0]):
+        elif reading.nested and mark.tag and opener.tag in _MARKDOWN and _fits(mark, opener):
             inner += 1
     if opener is not None:
-        blocks.append(
-            Block(opener[0].tag, min(opener[2] + 1, length), length, opener[0].width, opener[1], length, False)
-        )
-    return Layout(tuple(blocks), opener is not None)
+        pairs.append(len(lines.marks))
+    return Layout(lines, pairs, opener is not None)
 
 
 def _opens(mark: _Mark, reading: _Reading) -> bool:
@@ -171,9 +208,3 @@ def _closes(mark: _Mark, opener: _Mark) -> bool:
 
 def _fits(mark: _Mark, opener: _Mark) -> bool:
     return mark.sign == opener.sign and mark.length >= opener.length
-
-
-def _block(opener: _Line, begin: int, end: int) -> Block:
-    """The block between an opening line and the closing one at ``begin``..``end``."""
-    mark, opened, start = opener[0], opener[1], opener[2] + 1
-    return Block(mark.tag, start, max(start, begin - 1), mark.width, opened, end)

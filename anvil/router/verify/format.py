@@ -5,7 +5,6 @@ from __future__ import annotations
 from anvil.router.verify import schema, strict_json
 from anvil.router.verify.code import MAX_TEXT
 from anvil.router.verify.evidence import Evidence
-from anvil.router.verify.fences import Block
 
 
 def format_well_formed(evidence: Evidence) -> bool:
@@ -17,13 +16,12 @@ def format_well_formed(evidence: Evidence) -> bool:
     if wanted is None or evidence.calls or evidence.opaque or len(text) > MAX_TEXT or evidence.open_ended:
         return True
     try:
-        value = strict_json.decode(_payload(text, evidence.layout.blocks))
+        value = strict_json.decode(_payload(evidence))
     except strict_json.NotJson:
         return evidence.continues_prefill()
     return wanted.schema is None or schema.conforms(value, wanted.schema)
 
 
-def _payload(text: str, blocks: tuple[Block, ...]) -> str:
-    if len(blocks) == 1 and not text[: blocks[0].opened].strip() and not text[blocks[0].closed :].strip():
-        return blocks[0].body(text)
-    return text
+def _payload(evidence: Evidence) -> str:
+    block = evidence.layout.spanning(evidence.text)
+    return evidence.text if block is None else block.body(evidence.text)

@@ -23,7 +23,9 @@ def _readings(body: str) -> Iterator[str]:
     yield body
     relaxed = relax(body)
     yield relaxed
-    yield "{" + relaxed.strip().removesuffix(",") + "}"  # members cut out of a larger object, as in a settings hint
+    members = relaxed.strip().removesuffix(",")
+    if members.startswith('"'):  # cut out of a larger object, as in a hint on settings
+        yield f"{{{members}}}"
 
 
 def relax(body: str) -> str:

@@ -90,15 +90,18 @@ def _session_input(lines: list[str]) -> list[str]:
 
 
 def _without_shell(lines: list[str]) -> list[str]:
-    """Shell and notebook lines become ``pass``, so that a block of nothing else stays a block."""
+    """Shell and notebook lines become ``pass``, so that a branch of nothing else keeps a body."""
     kept: list[str] = []
     continued = False
     for line in lines:
         if line.startswith("%%") and not _PYTHON_CELLS.match(line):
             raise _NotJudged  # the rest of the cell is in another language
-        shell = continued or _SHELL.match(line)
-        continued = bool(shell) and line.endswith("\\")
-        kept.append(line[: len(line) - len(line.lstrip())] + "pass" if shell else line)
+        shell = continued or _SHELL.match(line) is not None
+        if not shell:
+            kept.append(line)
+        elif not continued:
+            kept.append(line[: len(line) - len(line.lstrip())] + "pass")
+        continued = shell and line.endswith("\\")
     return kept
 
 
