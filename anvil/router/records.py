@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from anvil.router.cost import split
+from anvil.router.decisions import lossy_names
 from anvil.router.decisions.record import (
     FELL_BACK_OUTCOMES,
     Attempt,
@@ -15,7 +16,6 @@ from anvil.router.decisions.record import (
     IntentSignals,
     Needs,
     id_time,
-    sanitise,
     timestamp,
 )
 
@@ -38,6 +38,7 @@ def build(runtime: Runtime, exchange: Exchange) -> Decision:
     privacy = runtime.privacy.get(served.tier_id) if served else None
     model = exchange.caller_model if turn is None else turn.model
     identity = runtime.identity
+    urgency = runtime.scrubber.word(exchange.urgency) if exchange.urgency else None
     return Decision(
         id=exchange.decision_id,
         ts=timestamp(id_time(exchange.decision_id)),
@@ -49,8 +50,8 @@ def build(runtime: Runtime, exchange: Exchange) -> Decision:
         dialect=turn.dialect if turn is not None else DIALECTS.get(exchange.endpoint, "responses"),
         stream=turn.stream if turn is not None else False,
         pinged=exchange.pinged,
-        caller_model=sanitise(model) if model is not None else None,
-        intent=_intent(exchange.intent, turn, exchange.urgency),
+        caller_model=runtime.scrubber.word(model) if model is not None else None,
+        intent=_intent(exchange.intent, turn, urgency),
         work_class=exchange.intent.work_class if exchange.intent is not None else None,
         needs=_needs(turn),
         requested_tiers=policy.requested if policy is not None else (),
@@ -65,9 +66,7 @@ def build(runtime: Runtime, exchange: Exchange) -> Decision:
         status=exchange.status,
         committed=exchange.committed,
         fell_back=any([a.outcome in FELL_BACK_OUTCOMES for a in attempts]),
-        lossy=tuple(sorted({*exchange.lossy, *turn.lossy}))
-        if turn is not None and (exchange.lossy or turn.lossy)
-        else (),
+        lossy=_lossy(runtime, exchange),
         total_prompt_tokens=sum([a.prompt_tokens for a in attempts]),
         total_completion_tokens=sum([a.completion_tokens for a in attempts]),
         cost_usd=cost,
@@ -77,6 +76,13 @@ def build(runtime: Runtime, exchange: Exchange) -> Decision:
         duration_ms=(now - exchange.started_at) * 1000,
         trace_id=exchange.trace_id,
     )
+
+
+def _lossy(runtime: Runtime, exchange: Exchange) -> tuple[str, ...]:
+    noticed = exchange.turn.lossy if exchange.turn is not None else []
+    if not noticed and not exchange.lossy:
+        return ()
+    return lossy_names([*noticed, *exchange.lossy], runtime.scrubber.word)
 
 
 def _attempt(entry: Try) -> Attempt:
