@@ -49,6 +49,7 @@ _TRANSLATED = frozenset(
 )
 _NAMED = {
     **{name: name for name in ("top_k", "context_management", "container", "mcp_servers", "service_tier")},
+    "cache_control": "cache_control",
     "presence_penalty": "penalties",
     "frequency_penalty": "penalties",
 }

@@ -30,6 +30,13 @@ CAPS = ("max_tokens",)
 DEFAULT_MAX_TOKENS = 1024
 DEFAULT_VERSION = "2023-06-01"
 # what POST /v1/messages/count_tokens accepts; anything else is refused there
+_COUNTED = frozenset(
+    {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "speed"}
+    | {"context_management", "compaction", "mcp_servers"}
+)
+
+_VERSION = "2023-06-01"
+# what POST /v1/messages/count_tokens accepts; anything else is refused there
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "context_management", "mcp_servers")
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -74,7 +81,7 @@ def count_request(turn: Turn, tier: TierConfig, conversation: Conversation | Non
     body = _passed_through(turn, tier, lossy) if conversation is None else translate(turn, tier, conversation, lossy)
     body["model"] = tier.model
     overlay(body, tier, CAPS)
-    return splice({name: body[name] for name in _COUNTED if name in body})
+    return splice({name: value for name, value in body.items() if name in _COUNTED})
 
 
 def forward_headers(inbound: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -381,6 +381,7 @@ def test_every_kind_of_block() -> None:
     [
         ({"top_k": 5}, "top_k"),
         ({"container": "c"}, "container"),
+        ({"cache_control": {"type": "ephemeral"}}, "cache_control"),
         ({"mcp_servers": []}, "mcp_servers"),
         ({"service_tier": "auto"}, "service_tier"),
         ({"something": 1}, "unknown.something"),

@@ -159,9 +159,9 @@ def test_forwarded_headers(inbound: dict[str, str], sent: list[tuple[str, str]])
 
 
 def test_count_requests_carry_only_what_counting_takes() -> None:
-    turn = dialect.parse_count(claude_code(max_tokens=...))
+    turn = dialect.parse_count(claude_code(max_tokens=..., temperature=1, stop_sequences=["x"], top_k=4))
     sent = json.loads(dialect.count_request(turn, tier(), None))
-    assert set(sent) == {"model", "system", "messages", "tools", "thinking", "context_management"}
+    assert set(sent) == {"model", "system", "messages", "tools", "thinking", "context_management", "output_config"}
     assert sent["model"] == "upstream-model"
 
 
