@@ -35,10 +35,6 @@ _COUNTED = frozenset(
     | {"context_management", "compaction", "mcp_servers"}
 )
 
-_VERSION = "2023-06-01"
-# what POST /v1/messages/count_tokens accepts; anything else is refused there
-_COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "context_management", "mcp_servers")
-
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _BETA = re.compile(r"[A-Za-z0-9-]+")
 
