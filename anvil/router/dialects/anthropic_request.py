@@ -19,7 +19,7 @@ from anvil.router.dialects.anthropic_tools import (
     shows_reasoning,
     tool_choice,
 )
-from anvil.router.dialects.encode import NEVER_FORWARDED, absent, splice, unknown_names
+from anvil.router.dialects.encode import MAX_UNKNOWN_NAMES, NEVER_FORWARDED, absent, splice, unknown_names
 from anvil.router.dialects.recent import recent_words
 from anvil.router.reading import SYSTEM_KEYWORD_WORDS, is_billing
 from anvil.router.turn import BadRequest, Conversation, Message, Signals, Text, Turn
@@ -227,7 +227,8 @@ def _unmapped(turn: Turn, view: View) -> list[str]:
         names.add("tool_choice")
     if view.messages[-1].role == "assistant":
         names.add("prefill")
-    return sorted(names)
+    unknown = sorted([name for name in names if name.startswith("unknown.")])
+    return sorted(names.difference(unknown[MAX_UNKNOWN_NAMES:]))
 
 
 def _given(body: dict[str, Raw], name: str) -> Raw | None:

@@ -404,6 +404,12 @@ def test_what_no_other_dialect_can_say_is_named(fields: dict[str, Any], name: st
     assert name in dialect.conversation(parsed(**fields)).unmapped
 
 
+def test_at_most_20_unknown_names_are_kept() -> None:
+    odd = [{"type": "text", "text": "x", f"odd{at}": 1} for at in range(50)]
+    names = dialect.conversation(parsed(messages=said(odd), **{f"top{at}": 1 for at in range(50)})).unmapped
+    assert len(names) == 20
+
+
 def test_plain_requests_lose_nothing() -> None:
     turn = parsed(temperature=0.5, top_p=0.9, stop_sequences=["x"], system="s", tools=[{"name": "f"}])
     talk = dialect.conversation(turn)
