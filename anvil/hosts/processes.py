@@ -23,10 +23,11 @@ from anvil.hosts.docker import documents
 from anvil.hosts.files import FileState, FileText
 from anvil.hosts.shell import NOT_FOUND, Commands, Struct, captured, reading, script
 from anvil.hosts.supervisor import Program, folder_of, launcher, program_conf, usable_root
+from anvil.hosts.supervisor_client import CLIENT
 from anvil.hosts.text_file import difference, digest_of, write_command
 
-_CTL = """python=$1 folder=$2 name=$3
-ctl() { "$python" -m supervisor.supervisorctl -c "$folder/supervisord.conf" "$@"; }
+_CTL = """python=$1 folder=$2 name=$3 client=$4
+ctl() { "$python" -I -c "$client" "$folder/sock" "$@" </dev/null 9>&-; }
 """
 # Two operators on one machine: the second waits. macOS has no flock; there supervisord itself serialises the requests.
 _LOCK = """umask 027
@@ -39,34 +40,13 @@ env -i PATH="$PATH" HOME="$HOME" "$python" -m supervisor.supervisord -c "$folder
 n=0
 until [ -S sock ]; do n=$((n + 1)); [ "$n" -lt 100 ] || { tail -n 5 logs/supervisord.log >&2; exit 1; }; sleep 0.1; done
 """
-_UP = """ctl update "$name" || exit 1
-ctl stop "$name" >/dev/null 2>&1
-ctl start "$name" || { tail -n 60 "$folder/logs/$name.log" >&2; exit 1; }
-"""
-_REMOVE = """ctl stop "$name" >/dev/null 2>&1
-rm -f "$folder/programs/$name.conf" "$folder/programs/$name.sh" "$folder/run/$name"
-ctl update "$name"
-"""
-_SHUTDOWN = """pid=$(cat "$folder/supervisord.pid" 2>/dev/null) || exit 0
-ctl shutdown || exit 1
-n=0
-while kill -0 "$pid" 2>/dev/null; do n=$((n + 1)); [ "$n" -lt 1200 ] || exit 1; sleep 0.1; done
-"""
-# supervisord's own protocol (XML-RPC over its socket), standard library only: structured, and quicker than its client.
-_ASK = """
-import http.client, json, socket, sys, xmlrpc.client as rpc
-line = http.client.HTTPConnection("127.0.0.1", timeout=10)
-line.sock = socket.socket(socket.AF_UNIX)
-try:
-    line.sock.connect(sys.argv[1])
-    line.request("POST", "/RPC2", rpc.dumps((), "supervisor.getAllProcessInfo"), {"Content-Type": "text/xml"})
-    print(json.dumps(rpc.loads(line.getresponse().read())[0][0]))
-except (OSError, http.client.HTTPException, rpc.Fault) as error:
-    sys.exit(f"down: {error}")
+_UP = """ctl up "$name" || { tail -n 60 "$folder/logs/$name.log" >&2; exit 1; }"""
+_REMOVE = """rm -f "$folder/programs/$name.conf" "$folder/programs/$name.sh"
+ctl remove "$name" && rm -f "$folder/run/$name"
 """
 _STATUS = f"""command -v "$1" >/dev/null 2>&1 || exit {NOT_FOUND}
 [ -S "$2/sock" ] || {{ echo "down: no socket"; exit 1; }}
-"$1" -I -c "$3" "$2/sock" </dev/null || exit 1
+"$1" -I -c "$3" "$2/sock" states </dev/null || exit 1
 echo --
 for marker in "$2"/run/*; do
   case $marker in *.new) ;; *) [ ! -f "$marker" ] || echo "${{marker##*/}} $(cat "$marker")" ;; esac
@@ -88,7 +68,7 @@ class ProcessServices(FactBase[ServicesAnswer]):
     """{name: state} of every program that supervisord knows; no supervisord is "daemon_down"."""
 
     def command(self, python: str, folder: str) -> StringCommand:
-        return captured(_STATUS, python, folder, _ASK)
+        return captured(_STATUS, python, folder, CLIENT)
 
     def process(self, output: list[str]) -> ServicesAnswer:
         got = reading(output)
@@ -154,7 +134,7 @@ class ProcessRuntime(Struct, frozen=True, kw_only=True):
         yield self.ctl(_REMOVE, name)
 
     def ctl(self, text: str, name: str = "") -> StringCommand:
-        return script(_CTL + _LOCK + text, self.python, folder_of(self.root), name)
+        return script(_CTL + _LOCK + text, self.python, folder_of(self.root), name, CLIENT)
 
 
 @operation()
@@ -207,4 +187,4 @@ def supervisor_stopped(root: str, python: str) -> Commands:
         host.noop(answer.error)
         return
     announce("supervisord: stopped with everything it runs")
-    yield ProcessRuntime(root=root, python=python, programs={}).ctl(_SHUTDOWN)
+    yield ProcessRuntime(root=root, python=python, programs={}).ctl("ctl shutdown")

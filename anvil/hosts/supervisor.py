@@ -39,7 +39,10 @@ files=programs/*.conf
 
 
 class Program(Struct, frozen=True, kw_only=True):
-    """One process as it should run. `secrets` are names read from `<root>/secrets.env` and exported to it alone."""
+    """One process as it should run. `secrets` are names read from `<root>/secrets.env` and exported to it alone.
+
+    A process that ends within `steady_s` of its start counts as failed to start.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -47,6 +50,7 @@ class Program(Struct, frozen=True, kw_only=True):
     cwd: str
     secrets: tuple[str, ...] = ()
     stop_timeout_s: int = 60
+    steady_s: int = 1
 
 
 def folder_of(root: str) -> str:
@@ -72,7 +76,7 @@ command=/bin/sh {folder}/programs/{program.name}.sh
 directory={folder}
 autostart=false
 autorestart=true
-startsecs=1
+startsecs={program.steady_s}
 startretries=10
 stopsignal=TERM
 stopwaitsecs={program.stop_timeout_s}

@@ -61,7 +61,7 @@ class Box:
         programs = {
             name: Program(
                 name=name, argv=(sys.executable, "engine.py", str(port), *extra), env={"ODD": ODD},
-                cwd=str(self.root), secrets=("HF_TOKEN",), stop_timeout_s=5,
+                cwd=str(self.root), secrets=("HF_TOKEN",), stop_timeout_s=5, steady_s=0,
             )
             for name, port in self.ports.items()
         }  # fmt: skip
@@ -169,7 +169,8 @@ def test_a_program_that_dies_fails_with_its_last_words(
 ) -> None:
     caplog.set_level("INFO")
     (box.root / "engine.py").write_text("raise SystemExit('no weights here')\n")
-    assert box.up("fast", "aaaa", options=Options(recreate=True)).error
+    run = box.up("fast", "aaaa", options=Options(recreate=True))
+    assert run.error
     assert "no weights here" in caplog.text + "".join(capfd.readouterr())
     (box.root / "engine.py").write_text(ENGINE)
     assert box.up("fast", "aaaa", options=Options(recreate=True)).error == ""

@@ -1,0 +1,196 @@
+"""The whole house on @local by the commands a user types: pyinfra, supervisord, two engines and the real router."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+TOKEN = "canary-5b1d-token-of-some-length"
+ENGINE = """#!{python}
+import http.server, json, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({{"data": [{{"id": sys.argv[sys.argv.index("-a") + 1]}}], "argv": sys.argv}}).encode()
+        self.send_response(200); self.end_headers(); self.wfile.write(body)
+    def log_message(self, *a): pass
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.ThreadingHTTPServer(("127.0.0.1", port), H).serve_forever()
+"""
+TOPOLOGY = """
+schema = "anvil.topology/v1"
+deployment = "try"
+mapping_version = "1"
+[machines.here]
+platform = "linux"
+runtime = "process"
+root = "{root}"
+owner = ""
+sudo = false
+[serves.fast]
+machine = "here"
+engine = "llamacpp"
+binary = "{engine}"
+model_file = "/dev/null"
+served_model = "tiny-fast"
+port = {fast}
+context = {context}
+start_timeout_s = 20
+preflight = "off"
+[serves.heavy]
+machine = "here"
+engine = "llamacpp"
+binary = "{engine}"
+model_file = "/dev/null"
+served_model = "tiny-heavy"
+port = {heavy}
+context = 8192
+start_timeout_s = 20
+preflight = "off"
+[tiers.fast-local]
+serve = "fast"
+[tiers.heavy-local]
+serve = "heavy"
+[presets]
+chat = {chat}
+planning = ["heavy-local"]
+[router]
+machine = "here"
+port = {router}
+settle_s = 1
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class House:
+    """A temporary machine root, its topology, and pyinfra as a child process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.root = folder, folder / "root"
+        self.engine, self.topology = folder / "llama-server", folder / "topology.toml"
+        self.engine.write_text(ENGINE.format(python=sys.executable))
+        self.engine.chmod(0o755)
+        self.fast, self.heavy, self.router = free_ports(3)
+        self.said = ""
+        self.write()
+
+    def write(self, context: int = 4096, chat: str = '["fast-local", "heavy-local"]') -> None:
+        text = TOPOLOGY.format(
+            root=self.root, engine=self.engine, fast=self.fast, heavy=self.heavy, router=self.router, context=context,
+            chat=chat,
+        )  # fmt: skip
+        self.topology.write_text(text)
+
+    def pyinfra(self, deploy: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """Exit code and the JSON report ({} when there is none)."""
+        argv = [
+            f"{Path(sys.executable).parent}/pyinfra",
+            "inventory/local.py",
+            f"deploy/{deploy}.py",
+            "--json",
+            *arguments,
+        ]
+        environment = {
+            **os.environ,
+            "ANVIL_TOPOLOGY": str(self.topology),
+            "ANVIL_ROUTER_TOKEN": TOKEN,
+            "HOME": str(self.folder),
+        }
+        done = subprocess.run(
+            argv, cwd=REPO, env=environment, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
+        self.said += done.stdout + done.stderr
+        return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}
+
+    def totals(self, deploy: str, *arguments: str) -> dict[str, int]:
+        code, report = self.pyinfra(deploy, *arguments)
+        assert code == 0, self.said[-3000:]
+        return dict(report["results"]["totals"])
+
+    def healthz(self) -> dict[str, Any]:
+        return dict(json.load(urllib.request.urlopen(f"http://127.0.0.1:{self.router}/healthz", timeout=5)))
+
+    def starts(self, name: str) -> str:
+        return (self.root / "supervisor" / "run" / name).read_text().split()[2]
+
+    def evidence(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.root / "router" / "promotions.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("house"))
+    try:
+        yield made
+    finally:
+        if (made.root / "supervisor").is_dir():
+            made.totals("teardown", "-y", "--data", "confirm=try")
+            assert not (made.root / "supervisor" / "sock").exists()
+
+
+def test_an_empty_machine_by_dry_run(house: House) -> None:
+    code, report = house.pyinfra("full", "--dry", "--diff")
+    assert code == 0
+    assert report["results"] is None
+    names = [row["name"] for row in report["plan"]]
+    assert any(name.startswith("Router | Live") for name in names)
+    assert not [name for name in names if "(" in name]
+    assert not house.root.exists()
+    assert '+model = "tiny-fast"' in house.said
+
+
+@pytest.mark.timeout(120)
+def test_from_nothing_to_a_live_router_and_back(house: House) -> None:
+    assert house.totals("full", "-y", "-vvv")["success"] > 10
+    first = house.healthz()["release"]
+    assert house.evidence()[-1]["outcome"] == "DONE"
+
+    totals = house.totals("full", "-y")
+    assert (totals["success"], totals["error"]) == (0, 0)
+    assert totals["hosts"] > 0
+
+    heavy, fast, router = house.starts("heavy"), house.starts("fast"), house.starts("router")
+    house.write(context=2048, chat='["heavy-local"]')
+    house.totals("full", "-y")
+    second = house.healthz()["release"]
+    assert second != first
+    assert (house.starts("heavy"), house.starts("router")) == (heavy, router)
+    assert int(house.starts("fast")) == int(fast) + 1
+    assert (house.evidence()[-1]["outcome"], house.evidence()[-1]["path"]) == ("DONE", "hup")
+
+    house.totals("rollback", "-y")
+    assert house.healthz()["release"] == first
+
+
+def test_no_output_and_no_file_but_one_holds_the_token(house: House) -> None:
+    forms = [
+        TOKEN,
+        base64.b64encode(TOKEN.encode()).decode().rstrip("="),
+        TOKEN[:8],
+        sha256(TOKEN.encode()).hexdigest(),
+    ]
+    files = {path: path.read_bytes() for path in house.root.rglob("*") if path.is_file() and path.name != "secrets.env"}
+    for form in forms:
+        assert form not in house.said
+        assert not [path for path, content in files.items() if form.encode() in content]
+    assert (house.root / "secrets.env").stat().st_mode & 0o777 == 0o600
