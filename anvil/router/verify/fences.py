@@ -1,8 +1,9 @@
 """Where the fenced blocks of a text are (contract 12.6).
 
-A line that may be a fence is found once; then up to four readings pair them, each in one forward pass. The readings
+A line that may be a fence is found once; then up to five readings pair them, each in one forward pass. The readings
 differ in what careful writers differ in: words after the tag, blocks inside a Markdown block of equal fences, blocks
-indented as list content. A text is only called unterminated when no reading closes its last block.
+indented as list content, headings underlined with tildes. A text is only called unterminated when no reading closes
+its last block.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _FENCE = re.compile(
 )
 _TAG = re.compile(r"([A-Za-z0-9_.+-]{1,40})(?=$|[\s{:,])")
 _MAX_INDENT = 3
+_SHORTEST_RUN = 3
 _MARKDOWN = frozenset({"markdown", "md", "mdx"})
 
 
@@ -50,6 +52,7 @@ class _Mark(Struct, frozen=True, gc=False):
     plain: bool
     bare: bool
     opens: bool
+    underlines: bool
 
 
 class _Lines(Struct, frozen=True):
@@ -108,11 +111,16 @@ class Layout(Struct, frozen=True):
 
 
 class _Reading(Struct, frozen=True):
-    """attributes: words may follow the tag. nested: equal fences nest in a Markdown block. deep: any indent opens."""
+    """How fence lines are understood.
+
+    attributes: words may follow the tag. nested: equal fences nest in a Markdown block. deep: any indent opens.
+    headings: tildes as long as the line above underline it.
+    """
 
     attributes: bool = True
     nested: bool = False
     deep: bool = False
+    headings: bool = False
 
 
 def layout(text: str) -> Layout:
@@ -134,20 +142,28 @@ _NOTHING = Layout(_Lines(0, [], array("L")), array("L"), False)
 
 
 def _fence_lines(text: str) -> _Lines:
-    known: dict[tuple[str, ...], _Mark] = {}
+    known: dict[tuple[str | bool, ...], _Mark] = {}
     marks: list[_Mark] = []
     begins = array("L")
     for match in _FENCE.finditer(text):
-        parts = match.groups()
+        lead, marker, run, info = match.groups()
+        underlines = run[0] == "~" and not lead and _fits_above(text, match.start(), len(run))
+        parts = (lead, marker, run, info, underlines)
         mark = known.get(parts)
         if mark is None:
-            mark = known[parts] = _mark(*parts)
+            mark = known[parts] = _mark(lead, marker, run, info, underlines)
         marks.append(mark)
         begins.append(match.start())
     return _Lines(len(text), marks, begins)
 
 
-def _mark(lead: str, marker: str, run: str, info: str) -> _Mark:
+def _fits_above(text: str, begin: int, length: int) -> bool:
+    """Whether the line above is at most as long as a run of ``length`` tildes, and hardly shorter."""
+    above = text[max(0, begin - length - 3) : begin].rstrip("\r\n").rpartition("\n")[2].strip()
+    return length > _SHORTEST_RUN and length - 2 <= len(above) <= length
+
+
+def _mark(lead: str, marker: str, run: str, info: str, underlines: bool) -> _Mark:
     size = len(lead) + len(run) + len(info)
     info = info.strip()
     tag = _TAG.match(info)
@@ -161,6 +177,7 @@ def _mark(lead: str, marker: str, run: str, info: str) -> _Mark:
         plain=not info or bool(tag and tag.end() == len(info)),
         bare=not info,
         opens=run[0] not in info,
+        underlines=underlines and not info,
     )
 
 
@@ -173,6 +190,8 @@ def _other_readings(lines: _Lines) -> Iterator[_Reading]:
         yield _Reading(nested=True)
     if any(mark.width > _MAX_INDENT for mark in marks):
         yield _Reading(deep=True)
+    if any(mark.underlines for mark in marks):
+        yield _Reading(headings=True)
 
 
 def _pair(lines: _Lines, reading: _Reading) -> Layout:
@@ -199,7 +218,8 @@ def _pair(lines: _Lines, reading: _Reading) -> Layout:
 
 def _opens(mark: _Mark, reading: _Reading) -> bool:
     shallow = mark.width <= _MAX_INDENT or mark.listed or reading.deep
-    return mark.opens and shallow and (mark.plain or reading.attributes)
+    heading = mark.underlines and reading.headings
+    return mark.opens and shallow and (mark.plain or reading.attributes) and not heading
 
 
 def _closes(mark: _Mark, opener: _Mark) -> bool:

@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 
 from anvil.router.verify.ellipsis import elides_python
 
@@ -30,6 +30,7 @@ _COMMENT_LINE = re.compile(r"^[ \t]*+#[^\n{]*+$", re.M)
 _CHAINING = re.compile(r"\b(?:not|lambda|else|elif|await)\b|\*\*")
 _SIGN_RUN = re.compile(r"(?:[-+~]\s*+){100}")
 _PROMPT = re.compile(r"[ \t]*(?:>>>|\.\.\.)(?: |$)")
+_CONTINUES = ("(", "[", "{", ",", "\\")
 _SHELL = re.compile(r"[ \t]*(?:\w+[ \t]*=[ \t]*)?(?:[!%]|\$ )")
 _PYTHON_CELLS = re.compile(r"%%(?:time|timeit|capture|prun|memit|mprun)\b")
 _OLDER_THAN_312 = sys.version_info < (3, 12)
@@ -86,6 +87,9 @@ def _readings(body: str) -> Iterator[str]:
 def _session_input(lines: list[str]) -> list[str]:
     """What was typed at the prompts; everything else after the first prompt is output."""
     first = next(at for at, line in enumerate(lines) if line.lstrip().startswith(">>>"))
+    for line, after in pairwise(lines[first:]):
+        if _PROMPT.match(line) and line.rstrip().endswith(_CONTINUES) and not _PROMPT.match(after):
+            raise _NotJudged  # input goes on without a prompt: where it ends and output begins cannot be told
     return lines[:first] + [line[prompt.end() :] for line in lines[first:] if (prompt := _PROMPT.match(line))]
 
 

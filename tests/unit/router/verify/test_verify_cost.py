@@ -55,6 +55,7 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "backticks": _plain("`"),
     "backtick words": _plain("``` a `"),
     "tildes": _plain("~"),
+    "underlined headings": _plain("abcd\n~~~~\n", "```\n"),
     "list markers": _plain("- "),
     "numbered markers": _plain("1. "),
     "spaces": _plain(" ", "x"),
