@@ -52,7 +52,9 @@ class CallerModule(Protocol):
     def conversation(self, turn: Turn) -> Conversation: ...
     def render(self, answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> bytes: ...
     def writer(self, turn: Turn, reply: Reply) -> StreamWriter: ...
-    def error(self, status: int, type: str, message: str, *, code: str | None = None, details: object = None) -> bytes: ...
+    def error(
+        self, status: int, type: str, message: str, *, code: str | None = None, details: object = None
+    ) -> bytes: ...
 
 
 class TierModule(Protocol):
@@ -71,11 +73,11 @@ def tier(name: str) -> TierModule:
     return _TIERS[name]
 
 
-from anvil.router.dialects import anthropic_messages, openai_chat  # noqa: E402
+from anvil.router.dialects import anthropic_messages, openai_chat, openai_responses  # noqa: E402
 
 _CALLERS: dict[str, CallerModule] = {
     "openai": openai_chat,
     "anthropic": anthropic_messages,
-
+    "responses": openai_responses,
 }
 _TIERS: dict[str, TierModule] = {"openai": openai_chat, "anthropic": anthropic_messages}

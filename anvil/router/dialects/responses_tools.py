@@ -1,0 +1,139 @@
+"""Reads what a Responses request says about tools and answer format: tools, tool_choice, text.format (contract 5.5).
+
+Only function and freeform tools reach a tier; hosted kinds, namespaces among them, are left out and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from anvil.router.dialects.encode import CUSTOM_SCHEMA, NULL, splice
+from anvil.router.dialects.openai_chat_tools import read_choice as read_flat_choice
+from anvil.router.dialects.openai_chat_tools import read_format as read_nested_format
+from anvil.router.dialects.openai_chat_tools import valid_name
+from anvil.router.dialects.recent import Recent
+from anvil.router.reading import MAX_DEPTH, check_depth
+from anvil.router.turn import ResponseFormat, Tool, ToolChoice
+
+_plain = msgspec.json.Decoder().decode
+_items = msgspec.json.Decoder(list[Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+UNKNOWN_CHOICE = ToolChoice("unknown")
+
+
+class Declared(Struct, frozen=True):
+    """What a tools array declares.
+
+    names: Appendix A names of what every tier loses. kept: the array without malformed entries, None when all were
+    well formed. count: entries that stay, hosted ones included.
+    """
+
+    tools: list[Tool]
+    names: frozenset[str]
+    count: int
+    kept: Raw | None = None
+
+
+NOTHING = Declared([], frozenset(), 0)
+
+
+class _Entry(Struct):
+    type: Any = "function"
+    name: Any = None
+    description: Any = None
+    parameters: Raw = NULL
+    strict: Any = None
+    format: Any = None
+
+
+_entry = msgspec.json.Decoder(_Entry).decode
+
+
+def _read(raw: Raw) -> Declared | None:
+    if not check_depth(bytes(raw), MAX_DEPTH - 1):
+        raise RecursionError
+    if type(_plain(raw)) is not list:  # decoded whole: the skimming decoders below do not see invalid text
+        return None
+    names: set[str] = set()
+    kept: list[Raw] = []
+    tools: list[Tool] = []
+    items = _items(raw)
+    for item in items:
+        found = _read_entry(item, names)
+        if found is not None:
+            kept.append(item)
+        if isinstance(found, Tool):
+            tools.append(found)
+    return Declared(tools, frozenset(names), len(kept), None if len(kept) == len(items) else Raw(splice(kept)))
+
+
+# None when the JSON is not a list; raises what msgspec raises for bad JSON and RecursionError for deep nesting.
+read_tools = Recent(_read)
+
+
+def _read_entry(item: Raw, names: set[str]) -> Tool | str | None:
+    """A function or freeform tool, the kind of a hosted one, or None for a malformed entry."""
+    try:
+        entry = _entry(item)
+    except msgspec.ValidationError:
+        return None
+    kind = entry.type
+    if kind not in ("function", "custom"):
+        if not isinstance(kind, str) or not kind:
+            return None
+        names.add("tools.hosted")
+        return kind
+    if not valid_name(entry.name):
+        return None
+    description = entry.description if isinstance(entry.description, str) else None
+    if kind == "custom":
+        if isinstance(entry.format, dict) and entry.format.get("type") != "text":
+            names.add("tools.grammar")
+        return Tool(entry.name, description, bytes(CUSTOM_SCHEMA), custom=True)
+    schema = None if entry.parameters == NULL else bytes(entry.parameters)
+    return Tool(entry.name, description, schema, entry.strict if type(entry.strict) is bool else None)
+
+
+def choose(value: object, tools: list[Tool]) -> tuple[ToolChoice | None, list[Tool]]:
+    """``tool_choice``, and the tools it leaves: ``allowed_tools`` takes the others away.
+
+    A choice that demands a call no remaining tool can answer (all were hosted) is "unknown", so that it is named
+    instead of failing every answer.
+    """
+    choice = _choice(value)
+    if isinstance(value, dict) and value.get("type") == "allowed_tools":
+        names = _allowed_names(value.get("tools"))
+        tools = [tool for tool in tools if tool.name in names]
+    if choice is not None and choice.requires_call and not tools:
+        choice = UNKNOWN_CHOICE
+    return choice, tools
+
+
+def _choice(value: object) -> ToolChoice | None:
+    if not isinstance(value, dict):
+        return read_flat_choice(value)
+    kind = value.get("type")
+    if kind == "allowed_tools":
+        mode = value.get("mode")
+        return read_flat_choice(mode) if mode in ("auto", "required") else UNKNOWN_CHOICE
+    return read_flat_choice({"name": value.get("name")}) if kind in ("function", "custom") else UNKNOWN_CHOICE
+
+
+def _allowed_names(entries: object) -> set[str]:
+    names = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return {name for name in names if isinstance(name, str)}
+
+
+def read_format(text: object, raw: Raw | None) -> ResponseFormat | None:
+    """``text.format``, as decoded and as sent; None for plain text, for unknown kinds and for malformed ones."""
+    wanted = text.get("format") if isinstance(text, Mapping) else None
+    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+    if raw is None or kind not in ("json_object", "json_schema"):
+        return None
+    # Chat Completions has the same fields one level deeper
+    return read_nested_format({"type": kind}, Raw(splice({"json_schema": _fields(raw)["format"]})))
