@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # A caller that vanishes is noticed by a watcher that most answers are too quick to need.
 WATCH_AFTER_S = 0.2
+# How often a long answer is checked for a caller that does not read it.
+STALL_CHECK_S = 5.0
 SSE_HEADERS = [
     ("content-type", "text/event-stream"),
     ("cache-control", "no-cache"),
@@ -29,44 +31,81 @@ SSE_HEADERS = [
 
 
 class Outlet:
-    """The caller's side of a stream over granian."""
+    """The caller's side of a stream over granian. ``blocked_since``: loop time at which the write in progress began."""
 
-    def __init__(self, proto: Any, stall_s: float) -> None:
+    __slots__ = ("_loop", "_proto", "_transport", "blocked_since")
+
+    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._proto = proto
-        self._stall_s = stall_s
+        self._loop = loop
         self._transport: Any = None
+        self.blocked_since: float | None = None
 
     async def start(self, headers: list[tuple[str, str]]) -> None:
         self._transport = self._proto.response_stream(200, [*SSE_HEADERS, *headers])
 
     async def send(self, data: bytes) -> None:
-        """Raises CallerGone when the caller left or has not read for the idle timeout."""
+        """Raises CallerGone when the caller left; one that does not read is cut off by the Watch."""
+        self.blocked_since = self._loop.time()
         try:
-            async with asyncio.timeout(self._stall_s):
-                await self._transport.send_bytes(data)
-        except (ProtocolClosed, ProtocolError, TimeoutError):
+            await self._transport.send_bytes(data)
+        except (ProtocolClosed, ProtocolError):
             raise CallerGone from None
+        self.blocked_since = None
 
 
 class Watch:
-    """Cancels the handler's task when the caller goes away; armed only after a moment."""
+    """One timer per request: ends a small body that comes too slowly, then notices a caller that goes or does not read.
 
-    __slots__ = ("_future", "_handle", "_proto", "_task", "gone")
+    It cancels the handler's task and says why through ``slow`` or ``gone``. Most requests end before it fires.
+    """
 
-    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = (
+        "_future", "_handle", "_loop", "_proto", "_stall_s", "_started", "_task", "gone", "limit", "outlet", "reading",
+        "slow",
+    )  # fmt: skip
+
+    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop, limit: float, stall_s: float) -> None:
+        self.outlet = Outlet(proto, loop)
+        self._stall_s = stall_s
         self._proto = proto
+        self._loop = loop
         self._task = asyncio.current_task()
         self._future: asyncio.Future[None] | None = None
+        self._started = loop.time()
+        self.limit = limit
+        self.reading = True
+        self.slow = False
         self.gone = False
-        self._handle = loop.call_later(WATCH_AFTER_S, self._arm)
+        self._handle = loop.call_later(WATCH_AFTER_S, self._fire)
 
-    def _arm(self) -> None:
-        self._future = asyncio.ensure_future(self._proto.client_disconnect())
-        self._future.add_done_callback(self._left)
+    def _fire(self) -> None:
+        if not self.reading:
+            self._look_after()
+        elif self._loop.time() - self._started < self.limit:
+            self._handle = self._loop.call_later(WATCH_AFTER_S, self._fire)
+        else:
+            self.slow = True
+            self._cancel()
+
+    def _look_after(self) -> None:
+        if self._future is None:
+            self._future = asyncio.ensure_future(self._proto.client_disconnect())
+            self._future.add_done_callback(self._left)
+        blocked = self.outlet.blocked_since
+        if blocked is not None and self._loop.time() - blocked > self._stall_s:
+            self.gone = True
+            self._cancel()
+        else:
+            self._handle = self._loop.call_later(STALL_CHECK_S, self._fire)
 
     def _left(self, future: asyncio.Future[None]) -> None:
-        if not future.cancelled() and not self.gone and self._task is not None:
+        if not future.cancelled() and not self.gone:
             self.gone = True
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
             self._task.cancel()
 
     def stop(self) -> None:
@@ -84,7 +123,8 @@ class App:
         self._shared = shared
         self._tokens = loaded.tokens
         self._server = loaded.config.server
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._gulp_limit = body.gulp_limit(self._server)
+        self._loop: asyncio.AbstractEventLoop
 
     # -- granian
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -143,33 +183,40 @@ class App:
             lane = runtime.control_lane if name == "route" else runtime.serve_lane
             lane.enter()
             try:
-                data = await self._body(proto, length)
-                await self._serve(proto, head, name, data)
+                await self._serve(proto, head, name, length)
             finally:
                 lane.leave()
         finally:
             if address:
                 runtime.clients.leave(address)
 
-    async def _body(self, proto: Any, length: int) -> bytes:
-        if length <= body.POOLED:
-            return await body.read_body(proto, length, self._server)
-        with self.runtime.pool.reserve(length):
-            return await body.read_body(proto, length, self._server)
-
-    async def _serve(self, proto: Any, head: Head, name: str, data: bytes) -> None:
-        assert self._loop is not None  # set in __rsgi_init__, before the first request
-        watch = Watch(proto, self._loop)
-        outlet = Outlet(proto, self._server.idle_timeout_s)
+    async def _serve(self, proto: Any, head: Head, name: str, length: int) -> None:
+        watch = Watch(proto, self._loop, self._gulp_limit, self._server.idle_timeout_s)
         try:
-            plain = await generate.HANDLERS[name](self.runtime, outlet, head, data)
+            if length == 0:
+                data = b""
+            elif length <= body.ONE_GULP:
+                data = await proto()
+            else:
+                watch.limit = float("inf")
+                data = await self._large_body(proto, length)
+            watch.reading = False
+            plain = await generate.HANDLERS[name](self.runtime, watch.outlet, head, data)
             if plain is not None:
                 self._reply(proto, plain)
         except asyncio.CancelledError:
+            if watch.slow:
+                raise body.too_slow() from None
             if not watch.gone:
                 raise
         finally:
             watch.stop()
+
+    async def _large_body(self, proto: Any, length: int) -> bytes:
+        if length <= body.POOLED:
+            return await body.read_body(proto, length, self._server)
+        with self.runtime.pool.reserve(length):
+            return await body.read_body(proto, length, self._server)
 
     async def _get(self, scope: Any, proto: Any, head: Head, name: str, item: str) -> Plain | None:
         handler = control.HANDLERS[name]
@@ -178,7 +225,7 @@ class App:
         self.runtime.control_lane.enter()
         try:
             known = not self._tokens or door.authorised(head, self._tokens)
-            request = control.Request(scope, head, item, known, Outlet(proto, self._server.idle_timeout_s))
+            request = control.Request(scope, head, item, known, Outlet(proto, self._loop))
             return await handler(self.runtime, request)
         finally:
             self.runtime.control_lane.leave()

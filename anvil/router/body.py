@@ -20,22 +20,20 @@ DRAIN_S = 1.0
 
 
 async def read_body(proto: Any, length: int, limits: ServerConfig) -> bytes:
-    """The body of ``length`` declared bytes. Raises Refusal 408 when it comes too slowly."""
-    if length == 0:
-        return b""
+    """A body of ``length`` declared bytes, more than ONE_GULP. Raises Refusal 408 when it comes too slowly."""
     try:
-        if length <= ONE_GULP:
-            return await _gulp(proto, limits)
         return await _sip(proto, length, limits)
     except TimeoutError:
-        raise Refusal(408, "request_timeout", "the body came too slowly", reason="slow_body", close=True) from None
+        raise too_slow() from None
 
 
-async def _gulp(proto: Any, limits: ServerConfig) -> bytes:
-    limit = min(limits.body_deadline_s, GRACE_S) if limits.body_min_rate else limits.body_deadline_s
-    async with asyncio.timeout(limit):
-        data: bytes = await proto()
-    return data
+def gulp_limit(limits: ServerConfig) -> float:
+    """Seconds a body of at most ONE_GULP bytes may take: below the minimum rate at the end of grace it is too slow."""
+    return min(limits.body_deadline_s, GRACE_S) if limits.body_min_rate else limits.body_deadline_s
+
+
+def too_slow() -> Refusal:
+    return Refusal(408, "request_timeout", "the body came too slowly", reason="slow_body", close=True)
 
 
 async def _sip(proto: Any, length: int, limits: ServerConfig) -> bytes:

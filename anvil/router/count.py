@@ -112,8 +112,8 @@ def _tokenizer(tier: TierConfig) -> str:
 
 
 def _anthropic_request(backend: Backend, turn: Turn) -> tuple[str, bytes]:
-    body = {name: value for name, value in turn.body.items() if name not in ("max_tokens", "stream", "metadata")}
-    return path_of(backend.base, "/v1/messages/count_tokens"), msgspec.json.encode(body | {"model": backend.tier.model})
+    path = path_of(backend.base, "/v1/messages/count_tokens")
+    return path, anthropic_messages.count_request(turn, backend.tier, None)
 
 
 def _vllm_request(backend: Backend, turn: Turn) -> tuple[str, bytes]:

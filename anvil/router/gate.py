@@ -270,7 +270,7 @@ def fold(events: list[Event], usage: Usage | None = None) -> Answer:
                 continue
             case TextDelta():
                 end_thought()
-                answer.blocks.append(Text(event.text))
+                answer.blocks.append(Text(event.text, event.extra))
             case ToolDone():
                 end_thought()
                 answer.blocks.append(event.call)
@@ -294,7 +294,7 @@ def unfold(answer: Answer) -> list[Event]:
         match block:
             case Text():
                 if block.text:
-                    events.append(TextDelta(block.text))
+                    events.append(TextDelta(block.text, block.extra))
             case Reasoning():
                 if block.text:
                     events.append(ReasoningDelta(block.text))

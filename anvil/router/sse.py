@@ -117,14 +117,18 @@ class Parser:
 
 
 def _whole_events(piece: bytes) -> list[SseEvent] | None:
-    """The events of a read that holds nothing but complete ``data: ...`` lines, each ended by LF LF; else None."""
-    if piece[:6] != b"data: " or piece[-2:] != b"\n\n" or b"\r" in piece:
+    """The events of a read that holds nothing but complete one-line events, named or not, with LF ends; else None."""
+    if piece[-2:] != b"\n\n" or b"\r" in piece:
         return None
     events: list[SseEvent] = []
     for block in piece[:-2].split(b"\n\n"):
-        if block[:6] != b"data: " or b"\n" in block or len(block) > LINE_CAP:
+        name, data = None, block
+        if block[:7] == b"event: ":
+            head, _, data = block.partition(b"\n")
+            name = head[7:].decode("utf-8", "replace") or None
+        if data[:6] != b"data: " or b"\n" in data or len(data) > LINE_CAP:
             return None
-        events.append((None, block[6:]))
+        events.append((name, data[6:]))
     return events
 
 

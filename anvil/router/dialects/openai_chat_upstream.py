@@ -55,7 +55,8 @@ def request(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> 
 
 
 def _bound(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> int:
-    return tokens.upper_bound(turn, conversation, image_tokens=tier.image_tokens)
+    room = tier.context_limit - (turn.cap or 0)
+    return tokens.upper_bound(turn, conversation, image_tokens=tier.image_tokens, room=room)
 
 
 def _same_dialect(turn: Turn, tier: TierConfig, cap: int | None, lossy: list[str]) -> Body:
