@@ -1,10 +1,11 @@
 """Everything: machine, images, weights, serves, router, gateways, and a table of what stands."""
 
-from anvil.deploys import doctor, machine, report, router, serves
+from anvil.deploys import doctor, machine, report, router, serves, weights
 
 doctor.passed()
 machine.prepared()
 machine.images()
+weights.present()
 serves.running()
 router.promoted()
 report.printed()

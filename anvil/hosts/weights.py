@@ -1,0 +1,113 @@
+"""Model weights in a docker volume that holds a Hugging Face cache: what is complete, and one pull at a time."""
+
+from __future__ import annotations
+
+from pyinfra.api.command import StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from anvil.hosts.announce import announce
+from anvil.hosts.docker import ask, classify
+from anvil.hosts.services import failing
+from anvil.hosts.shell import Answer, Commands, Struct, reading, streamed
+
+CACHE = "/root/.cache/huggingface"
+LOOK_SECONDS = 120  # A cold volume of many thousand files is walked once.
+PULL_SECONDS = 24 * 3600
+# Runs inside the image, which has a shell: the commit that the revision names, and what of it is there.
+_LOOK = f"""cd "{CACHE}/hub/models--$1" 2>/dev/null || exit 0
+commit=$(cat "refs/$2" 2>/dev/null || true)
+[ -n "$commit" ] || commit=$2
+[ -d "snapshots/$commit" ] || exit 0
+echo "commit $commit"
+echo "bytes $(du -skL "snapshots/$commit" | cut -f1)"
+ls blobs/*.incomplete 2>/dev/null | sed "s/^/incomplete /"
+find "snapshots/$commit" -type l ! -exec test -e {{}} \\; -print | sed "s/^/broken /"
+find "snapshots/$commit" ! -type d -print | head -n 1 | sed "s/^/file /"
+"""
+# Two pulls into one cache dead-lock on the cache's own lock: ours is taken first. The token goes by name, on no argv.
+_PULL = f"""umask 077
+root=$1 lock=$2; shift 2
+exec 9>>"$lock" || exit 1
+flock -w 30 9 || {{ echo "busy: another pull holds $lock" >&2; exit 12; }}
+timeout {PULL_SECONDS} env -i PATH="$PATH" HOME="$HOME" ${{DOCKER_HOST:+DOCKER_HOST="$DOCKER_HOST"}} sh -c '
+  [ ! -f "$0/secrets.env" ] || . "$0/secrets.env"
+  export HF_TOKEN
+  exec "$@"' "$root" "$@" </dev/null 9>&-
+"""
+
+
+class SnapshotAnswer(Answer, frozen=True, kw_only=True):
+    """`complete`: every file of the commit is there and no download of the repository was left half-way."""
+
+    commit: str = ""
+    complete: bool = False
+    size_bytes: int = 0
+    incomplete: tuple[str, ...] = ()
+
+
+class Weights(Struct, frozen=True, kw_only=True):
+    """One repository at one revision, pulled and looked at with the serve's own image."""
+
+    volume: str
+    image: str
+    repo: str
+    revision: str = "main"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class HfSnapshot(FactBase[SnapshotAnswer]):
+    """Reads the volume through a throw-away, read-only container without a network; never contacts the hub."""
+
+    def command(self, volume: str, image: str, repo: str, revision: str) -> StringCommand:
+        run = f"limited {LOOK_SECONDS} docker run --rm --pull never --network none --entrypoint sh -v"
+        folder = repo.replace("/", "--")
+        return ask(f'{run} "$1:{CACHE}:ro" "$2" -c "$3" look "$4" "$5"', volume, image, _LOOK, folder, revision)
+
+    def process(self, output: list[str]) -> SnapshotAnswer:
+        got = reading(output)
+        status, error = classify(got)
+        if status != "ok":
+            return SnapshotAnswer(status=status, error=error)
+        rows = [(key, value) for key, _, value in (line.partition(" ") for line in got.lines)]
+        told = dict(rows)
+        if "commit" not in told:
+            return SnapshotAnswer(status="absent")
+        bad = tuple(value for key, value in rows if key in ("incomplete", "broken"))
+        size = told.get("bytes", "0").strip()
+        return SnapshotAnswer(
+            status="ok",
+            commit=told["commit"],
+            complete="file" in told and not bad,
+            size_bytes=int(size) * 1024 if size.isdigit() else 0,
+            incomplete=bad,
+        )
+
+
+@operation()
+def weights_present(weights: Weights, root: str, refresh: bool = False) -> Commands:
+    """
+    Have the repository's files in the volume; an interrupted pull goes on where it stopped.
+
+    + refresh: ask the hub for the revision's current commit although a complete one is there
+    """
+    live = host.get_fact(HfSnapshot, weights.volume, weights.image, weights.repo, weights.revision)
+    if live.ok and live.complete and not refresh:
+        host.noop(f"{weights.repo} is complete at {live.commit}")
+        return
+    if live.status in ("daemon_down", "tool_missing"):
+        yield failing(f"{weights.repo}: {live.error}")
+        return
+    missing = f"{len(live.incomplete)} files are incomplete" if live.ok else "not in the volume"
+    announce(f"{weights.repo}: {'refreshed' if live.ok and live.complete else missing}")
+    yield streamed(_PULL, root, f"{root}/weights-{weights.volume}.lock", *pull(weights))
+
+
+def pull(weights: Weights) -> tuple[str, ...]:
+    """The one command that downloads: `hf` of the serve's own image, with no secret but HF_TOKEN, by name."""
+    patterns = [word for each in weights.include for word in ("--include", each)]
+    patterns += [word for each in weights.exclude for word in ("--exclude", each)]
+    run = ("docker", "run", "--rm", "-e", "HF_TOKEN", "-v", f"{weights.volume}:{CACHE}", "--entrypoint", "hf")
+    return (*run, weights.image, "download", weights.repo, "--revision", weights.revision, *patterns)
