@@ -1,0 +1,253 @@
+"""go-live.sh against scripted faults: it settles, or the previous release serves again (operations.md 11.4, 19)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from anvil.render import golive
+from tests.unit.render.shims import HASH, NEW, OLD, OTHER, World
+
+DONE, ROLLED_BACK, DEGRADED, BUSY, REFUSED = 0, 10, 11, 12, 2
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even fake seconds cost a few forks each."""
+    monkeypatch.setattr(golive, "SETTLE_TRIES_S", 4)
+
+
+@pytest.fixture(params=["compose", "process"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    made = World(tmp_path, request.param)
+    made.stage(OLD)
+    made.running(OLD)
+    return made
+
+
+def mutating(calls: list[str]) -> list[str]:
+    words = ("kill", " up ", " stop ", "signal", " start ")
+    return [call for call in calls if any(word in f" {call} " for word in words)]
+
+
+def test_a_good_release_is_reloaded_in_place(world: World) -> None:
+    world.stage(NEW)
+    ran = world.go(NEW)
+    assert (ran.code, ran.current, ran.previous) == (DONE, NEW, OLD)
+    assert len(mutating(ran.calls)) == 1
+    assert "HUP" in mutating(ran.calls)[0]
+    (line,) = ran.evidence
+    assert (line["outcome"], line["path"], line["previous"], line["source"]) == ("DONE", "hup", OLD, "inventory")
+    assert line["duration_s"] >= 3
+    assert {sample[1] for sample in line["samples"]} == {"running"}
+    assert (world.root / ".lock").read_text().startswith("me@here pid ")
+
+
+@pytest.mark.parametrize("change", ["revision", "env"])
+def test_another_definition_or_token_brings_the_service_up_anew(world: World, change: str) -> None:
+    world.stage(NEW, **{change: "9" * 16})
+    ran = world.go(NEW)
+    assert (ran.code, ran.evidence[0]["path"]) == (DONE, "up")
+    assert not any("HUP" in call for call in ran.calls)
+
+
+def test_compose_is_called_exactly_as_the_contract_says(tmp_path: Path) -> None:
+    world = World(tmp_path, pull="never")
+    world.stage(NEW)
+    ran = world.go(NEW)
+    assert mutating(ran.calls) == [
+        f"compose -p home-router -f {world.root}/router/current/compose.yaml --env-file {world.root}/secrets.env"
+        " up -d --no-deps --pull never router"
+    ]
+    assert (ran.code, ran.current, ran.previous) == (DONE, NEW, None)
+
+
+@pytest.mark.parametrize("behaviour", ["crash-1", "crash-3", "mute", "stale", "poor", "hashless"])
+def test_whatever_does_not_settle_is_rolled_back(world: World, behaviour: str) -> None:
+    world.stage(NEW, behaviour)
+    ran = world.go(NEW)
+    assert (ran.code, ran.current, ran.previous) == (ROLLED_BACK, OLD, None), ran.said
+    assert (world.state / "live").read_text() == OLD
+    assert ran.evidence[0]["outcome"] == "ROLLED_BACK"
+    assert f"back on release {OLD}" in ran.said
+
+
+@pytest.mark.parametrize("behaviour", ["crash-1", "unstartable"])
+def test_a_changed_definition_that_fails_is_rolled_back_too(world: World, behaviour: str) -> None:
+    world.stage(NEW, behaviour, revision="9" * 16)
+    ran = world.go(NEW)
+    assert (ran.code, ran.current) == (ROLLED_BACK, OLD), ran.said
+    assert (world.state / "live").read_text() == OLD
+
+
+def test_a_late_crash_is_seen_as_long_as_the_topology_says(tmp_path: Path) -> None:
+    world = World(tmp_path, settle_s=8)
+    world.stage(OLD)
+    world.running(OLD)
+    world.stage(NEW, "crash-6")
+    assert world.go(NEW).code == ROLLED_BACK
+    world.stage(OTHER, "crash-30")
+    ran = world.go(OTHER)
+    assert (ran.code, ran.evidence[-1]["duration_s"] >= 8) == (DONE, True)
+
+
+def test_restarts_of_the_past_do_not_count(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.stage(OLD)
+    world.running(OLD, restarts=5)
+    world.stage(NEW)
+    assert world.go(NEW).code == DONE
+
+
+def test_rollback_keeps_the_release_before_as_previous(world: World) -> None:
+    world.stage(NEW)
+    world.stage(OTHER, "mute")
+    assert world.go(NEW).code == DONE
+    ran = world.go(OTHER)
+    assert (ran.code, ran.current, ran.previous) == (ROLLED_BACK, NEW, OLD)
+
+
+def test_a_dead_fallback_is_degraded_and_the_next_good_release_works(world: World) -> None:
+    (world.state / "behaviour" / OLD).write_text("crash-0")
+    world.stage(NEW, "crash-1")
+    ran = world.go(NEW)
+    assert (ran.code, ran.evidence[0]["outcome"]) == (DEGRADED, "DEGRADED")
+    assert "ROLLBACK FAILED" in ran.said
+    world.stage(OTHER)
+    assert world.go(OTHER).code == DONE
+
+
+def test_a_first_release_that_crashes_leaves_nothing_live(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.stage(NEW, "crash-1")
+    ran = world.go(NEW)
+    assert (ran.code, ran.current, ran.previous) == (ROLLED_BACK, None, None)
+    assert "no release to fall back to" in ran.said
+    assert (world.state / "stopped").exists()
+
+
+def test_the_same_release_again_is_settled_again(world: World) -> None:
+    ran = world.go(OLD)
+    assert (ran.code, ran.current, ran.previous) == (DONE, OLD, None)
+
+
+def test_rolling_forth_and_back(world: World) -> None:
+    world.stage(NEW)
+    assert world.go(NEW).code == DONE
+    ran = world.go(OLD)
+    assert (ran.code, ran.current, ran.previous) == (DONE, OLD, NEW)
+
+
+def test_an_unready_router_is_a_warning(world: World) -> None:
+    (world.state / "unready").touch()
+    world.stage(NEW)
+    ran = world.go(NEW)
+    assert ran.code == DONE
+    assert "WARN: not ready" in ran.said
+
+
+@pytest.mark.parametrize(("platform", "code"), [("linux", ROLLED_BACK), ("wsl2", DONE)])
+def test_the_published_address_must_answer_where_it_can(tmp_path: Path, platform: str, code: int) -> None:
+    world = World(tmp_path, platform=platform)
+    world.stage(OLD)
+    world.running(OLD)
+    world.stage(NEW)
+    (world.state / "unreachable").touch()
+    ran = world.go(NEW)
+    assert ran.code == code
+    assert "http://100.64.0.10:8000 does not answer from this host" in ran.said
+
+
+def test_a_skipped_hash_is_not_compared(world: World) -> None:
+    world.stage(NEW, "hashless")
+    assert world.go(NEW, config_hash="-").code == DONE
+
+
+def test_old_releases_are_pruned_but_never_current_or_previous(tmp_path: Path) -> None:
+    world = World(tmp_path, keep_releases=2)
+    names = [f"{index:016x}" for index in range(1, 7)]
+    for index, name in enumerate(names):
+        world.stage(name)
+        os.utime(world.root / "router" / "releases" / name, (index + 1, index + 1))
+    world.running(names[0])
+    ran = world.go(names[5])
+    kept = sorted(each.name for each in (world.root / "router" / "releases").iterdir())
+    assert ran.code == DONE
+    assert {names[0], names[5]} <= set(kept)
+    assert len(kept) == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        [NEW, HASH, "me"],
+        ["../../etc", HASH, "me", "inventory"],
+        [NEW + "0", HASH, "me", "inventory"],
+        ["B" * 16, HASH, "me", "inventory"],
+        [NEW, "x" * 16, "me", "inventory"],
+        [NEW, HASH, "me;id", "inventory"],
+        [NEW, HASH, "me", 'in"ventory'],
+        [NEW, HASH, "me", "inventory", "chat$(id)"],
+        [NEW, HASH, "me", "inventory", ""],
+        [OTHER, HASH, "me", "inventory"],
+    ],
+)
+def test_bad_words_touch_nothing(world: World, words: list[str]) -> None:
+    world.stage(NEW)
+    ran = world.go(NEW, words=words)
+    assert (ran.code, ran.calls, ran.current, ran.evidence) == (REFUSED, [], OLD, [])
+    assert ran.said.startswith("go-live: ")
+
+
+def test_a_held_lock_is_busy_and_names_its_holder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(golive, "LOCK_WAIT_S", 1)
+    for runtime in ("compose", "process"):
+        world = World(tmp_path / runtime, runtime)
+        world.stage(NEW)
+        lock = world.root / ".lock"
+        lock.write_text("them@there pid 7\n")
+        with lock.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            ran = world.go(NEW)
+        assert (ran.code, ran.calls, ran.current) == (BUSY, [], None)
+        assert "busy: them@there pid 7" in ran.said
+
+
+def test_a_lost_link_does_not_stop_it(tmp_path: Path) -> None:
+    """Hang-up signals and a closed stderr: the job is finished all the same."""
+    world = World(tmp_path)
+    world.stage(OLD)
+    world.running(OLD)
+    world.stage(NEW, "mute")
+    environ = {"PATH": f"{world.bin}:{os.environ['PATH']}", "HOME": str(world.root)}
+    words = [NEW, HASH, "me@here", "inventory", "chat"]
+    with subprocess.Popen(["sh", str(world.script), *words], env=environ, stderr=subprocess.PIPE) as running:
+        assert running.stderr is not None
+        running.stderr.close()
+        for _ in range(5):
+            time.sleep(0.05)
+            running.send_signal(signal.SIGHUP)
+        assert running.wait(timeout=50) == ROLLED_BACK
+    assert world.link("current") == OLD
+    assert f"back on release {OLD}" in (world.root / "router" / "go-live.log").read_text()
+
+
+def test_the_first_statement_is_the_trap_and_the_text_is_the_same_for_every_release(tmp_path: Path) -> None:
+    text = World(tmp_path).script.read_text()
+    assert text.splitlines()[1].startswith("trap '' HUP PIPE")
+    assert text.rstrip().endswith('main "$@"')
+    assert NEW not in text
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("runtime", ["compose", "process"])
+def test_it_is_posix(tmp_path: Path, shell: str, runtime: str) -> None:
+    options = ["--posix", "-n"] if shell == "bash" else ["-n"]
+    subprocess.run([shell, *options, str(World(tmp_path, runtime).script)], check=True)
