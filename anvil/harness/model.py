@@ -68,3 +68,8 @@ class Harness(Struct, frozen=True):
 def max_output(preset: str, window: int) -> int:
     """Completion budget of a preset in tokens."""
     return min(MAX_OUTPUT.get(preset, DEFAULT_MAX_OUTPUT), window)
+
+
+def title(preset: str) -> str:
+    """A preset's name for people: ``long-context`` is "Long Context"."""
+    return " ".join(word.capitalize() for word in preset.replace("_", "-").split("-") if word)
