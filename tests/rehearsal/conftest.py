@@ -1,0 +1,78 @@
+"""One pair of hosts for the whole session; the runs every test builds on are made once, in this order.
+
+Run it with `scripts/rehearse`. ANVIL_REHEARSAL_KEEP=1 leaves the hosts up. On a machine that cannot play hosts the
+tests are skipped with the reason; in CI (CI=true) that is a failure.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from lab import ROOT, Lab, Run, why_not
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Refuse to start beside another rehearsal: both would use the same hosts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "rehearsal.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail("another rehearsal is running on this machine")
+        yield
+
+
+@pytest.fixture(scope="session")
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Progress past pytest's capture."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    return lambda text: reporter.write_line(text) if reporter else None
+
+
+@pytest.fixture(scope="session")
+def lab(say: Callable[[str], None]) -> Iterator[Lab]:
+    if reason := why_not():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    where = subprocess.run(
+        [sys.executable, "molecule/hosts", "where"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    made = Lab(Path(where.stdout.strip()), say)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a stopped run still removes its hosts
+    with alone(made.folder):
+        try:
+            with made.step("caches: Debian roots, Compose plugin, key"):
+                subprocess.run([sys.executable, "molecule/hosts", "base"], cwd=ROOT, check=True, capture_output=True)
+            made.up("forge", 21, "--nvidia")
+            made.up("mini", 22, "--plain")
+            made.images()
+            yield made
+        finally:
+            if not os.environ.get("ANVIL_REHEARSAL_KEEP"):
+                made.down()
+
+
+@pytest.fixture(scope="session")
+def dry(lab: Lab) -> tuple[Run, dict[str, object], dict[str, object]]:
+    """A dry run on hosts that have nothing yet, and what was on `forge` before and after it."""
+    before = lab.snapshot("forge")
+    run = lab.deploy("full.py", "--dry", "--diff")
+    return run, before, lab.snapshot("forge")
+
+
+@pytest.fixture(scope="session")
+def first(lab: Lab, dry: object) -> Run:
+    return lab.deploy("full.py", "-y")
+
+
+@pytest.fixture(scope="session")
+def second(lab: Lab, first: Run) -> Run:
+    return lab.deploy("full.py", "-y")

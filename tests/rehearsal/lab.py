@@ -1,0 +1,166 @@
+"""The rehearsal's hosts and what a test may ask of them: run a deploy, run a command, look at what changed on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "rehearsal-token-of-32-characters"
+ROUTER = "http://10.231.0.21:8000"
+# Written by any login and by the services of the host itself; nothing a deploy is about.
+NOISE = ("var/log", "var/lib/systemd", "var/lib/sudo", "home/anvil/.sudo_as_admin_successful")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pyinfra run. ``totals`` and ``results`` are empty when it ended without a result."""
+
+    code: int
+    totals: Mapping[str, int]
+    operations: list[dict[str, Any]]
+    story: str
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the operations that changed a host."""
+        return [each["name"] for each in self.operations if each["success"]]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Two hosts: `forge` runs the serves and the router, `mini` is another machine that asks."""
+
+    folder: Path
+    say: Callable[[str], None]
+
+    def config(self, name: str) -> Path:
+        return self.folder / "hosts" / name / "ssh_config"
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Say how long it took."""
+        began = time.monotonic()
+        yield
+        self.say(f"  {time.monotonic() - began:6.1f} s  {what}")
+
+    def up(self, name: str, number: int, *options: str) -> None:
+        with self.step(f"host {name} at 10.231.0.{number}"):
+            command(sys.executable, "molecule/hosts", "up", name, str(number), *options)
+
+    def down(self) -> None:
+        with self.step("hosts removed"):
+            command(sys.executable, "molecule/hosts", "down-all")
+
+    def images(self) -> None:
+        config = str(self.config("forge"))
+        with self.step("image anvil-rehearsal/python imported"):
+            command("molecule/images/python-base", config, "forge")
+        with self.step("image anvil-rehearsal/llama built, weights volume filled"):
+            command("molecule/images/llama-server", config, "forge", sys.executable)
+        with self.step("image anvil-router built by scripts/router-image"):
+            base = ("--base", "anvil-rehearsal/python:3.11", "--tag", "anvil-router:rehearsal")
+            command("scripts/router-image", *base, "--on", "forge", "--ssh-config", config)
+
+    def deploy(self, file: str, *options: str, topology: Path | None = None, token: str = TOKEN) -> Run:
+        """Run one deploy file over the whole inventory as an operator would, without a question."""
+        words = [Path(sys.executable).with_name("pyinfra"), "inventory/hosts.py", f"deploy/{file}", "--json"]
+        words += [*options, "--data", "env_file=none"]
+        with self.step(f"pyinfra deploy/{file} {' '.join(options)}"):
+            done = subprocess.run(
+                [str(word) for word in words],
+                cwd=ROOT,
+                env=self.environment(topology, token),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+        run = outcome(done)
+        return run if run.code == 0 else replace(run, story=run.story + self.evidence())
+
+    def evidence(self) -> str:
+        """What to look at after a failure: containers, the router's own words, the promotions."""
+        look = (
+            "docker ps -a; docker logs --tail 40 anvil-router 2>&1; docker inspect -f '{{json .State}}' anvil-router; "
+            "sudo tail -n 3 /srv/anvil/router/promotions.jsonl; uptime"
+        )
+        return self.ssh("forge", look, check=False)
+
+    def environment(self, topology: Path | None, token: str) -> dict[str, str]:
+        chosen = topology or Path(__file__).with_name("topology.toml")
+        return os.environ | {
+            "ANVIL_TOPOLOGY": str(chosen),
+            "ANVIL_LAB": str(self.folder),
+            "ANVIL_ROUTER_TOKEN": token,
+        }
+
+    def ssh(self, name: str, script: str, *, check: bool = True) -> str:
+        """What a shell script prints on a host, run as its user `anvil`."""
+        words = ["ssh", "-F", str(self.config(name)), name, script]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        if check and done.returncode != 0:
+            raise AssertionError(f"{name}: `{script[:200]}` ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def ask(self, path: str, body: Mapping[str, object] | None = None, *, token: str = TOKEN) -> tuple[int, str]:
+        """Ask the router from `mini`, as a client on another machine: status and body."""
+        words = f"curl -s -m 60 -w '\\n%{{http_code}}' -H 'Authorization: Bearer {token}' {ROUTER}{path}"
+        if body is not None:
+            words += f" -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+        text, _, status = self.ssh("mini", words).rpartition("\n")
+        return int(status), text
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ssh("forge", f"docker inspect {container}"))[0]
+        return found
+
+    def snapshot(self, name: str) -> dict[str, object]:
+        """Everything written on a host since it was made (its overlay's upper folder) and Docker's objects."""
+        upper = self.folder / "hosts" / name / "upper"
+        files: dict[str, object] = {}
+        for path in sorted(upper.rglob("*")):
+            inside = path.relative_to(upper)
+            if not any(inside.is_relative_to(each) for each in NOISE) and not path.is_dir():
+                facts = path.lstat()
+                files[str(inside)] = (facts.st_mode, facts.st_size, facts.st_mtime_ns)
+        if name == "forge":
+            listed = "docker ps -aq; docker network ls -q; docker volume ls -q; docker image ls -aq"
+            files["docker"] = sorted(self.ssh("forge", listed).split())
+        return files
+
+
+def outcome(done: subprocess.CompletedProcess[str]) -> Run:
+    """Read `--json`; a run that ended in an error before any operation prints none."""
+    try:
+        document = json.loads(done.stdout)
+    except ValueError:
+        return Run(done.returncode, {}, [], done.stderr)
+    results = document["results"] or {"totals": {}, "operations": []}  # a dry run has none
+    return Run(done.returncode, results["totals"], results["operations"], done.stderr)
+
+
+def command(*words: str) -> None:
+    """Run one of the lab's programs from the repository root; its whole output is in the failure."""
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"`{' '.join(words)}` ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+
+
+def why_not() -> str | None:
+    """Why this machine cannot rehearse, or None."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "rehearsal hosts need root on Linux: run `sudo scripts/rehearse`"
+    if shutil.which("apt-get") is None and shutil.which("systemd-nspawn") is None:
+        return "rehearsal hosts need systemd-nspawn, and there is no apt-get to install it with"
+    return None
