@@ -22,20 +22,24 @@ HASH = "f" * 16
 # behaviour/ID: ok, crash-N (dies N s after its start, every time), mute (no good answer), stale (answers as another
 # release), poor (lacks a preset), hashless (another config hash), unstartable.
 _WORLD = """
-here=$(dirname "$0") root=$(cat "$(dirname "$0")/root")
-state=$here/../state
-now=$(cat "$state/clock")
-get() { cat "$state/$1" 2>/dev/null || printf %s "$2"; }
-current() { link=$(readlink "$root/router/current") && printf %s "${link##*/}"; }
+here=${0%/*} state=${0%/*}/../state
+read -r root <"$here/root"
+read -r now <"$state/clock" || :
+get() { value=$2; [ ! -f "$state/$1" ] || read -r value <"$state/$1" || :; }
+current() { link=$(readlink "$root/router/current"); link=${link##*/}; }
 load() {
-  live=$(get live '') since=$(get since 0) base=$(get base 0)
-  how=$(get "behaviour/$live" ok) age=$((now - since))
+  get live ''; live=$value
+  get since 0; since=$value
+  get base 0; base=$value
+  get "behaviour/$live" ok; how=$value
+  age=$((now - since))
 }
 crashed() { case $how in crash-*) [ "$age" -ge "${how#crash-}" ] ;; *) false ;; esac; }
 begin() {
-  current >"$state/live"
-  printf %s "$now" >"$state/since"
-  printf %s "$1" >"$state/base"
+  current
+  echo "$link" >"$state/live"
+  echo "$now" >"$state/since"
+  echo "$1" >"$state/base"
   load
 }
 tick() {  # the restart policy relaunches a dead router with whatever is current
@@ -45,7 +49,8 @@ tick() {  # the restart policy relaunches a dead router with whatever is current
   crashed || return 0
   restarts=$((base + 1 + (age - ${how#crash-}) / 2))
   status=restarting
-  [ "$(current)" = "$live" ] || { begin "$restarts"; status=running; }
+  current
+  [ "$link" = "$live" ] || { begin "$restarts"; status=running; }
 }
 probe() {
   [ "$status" = running ] && [ "$how" != mute ] || return 1
@@ -59,16 +64,18 @@ probe() {
   esac
 }
 start() {
-  [ "$(get "behaviour/$(current)" ok)" != unstartable ] || exit 1
+  current
+  get "behaviour/$link" ok
+  [ "$value" != unstartable ] || exit 1
   rm -f "$state/stopped"
   begin 0
   cp "$root/router/current/$1" "$state/defined"
-  printf 'start-%s' "$now" >"$state/started"
+  echo "start-$now" >"$state/started"
 }
 """.replace("HASH", HASH)
 
 _DOCKER = """#!/bin/sh
-. "$(dirname "$0")/world.sh"
+. "${0%/*}/world.sh"
 printf '%s\\n' "$*" >>"$state/calls"
 tick
 label() { sed -n "s/.*\\"anvil.$1\\": \\"\\(.*\\)\\".*/\\1/p" "$state/defined"; }
@@ -76,7 +83,7 @@ case "$1 $2" in
   'inspect -f')
     [ -n "$live" ] || exit 1
     case $3 in
-      *Status*) printf '%s %s %s %s\\n' "$status" "$restarts" "$(get started s0)" sha256:image ;;
+      *Status*) get started s0; echo "$status $restarts $value sha256:image" ;;
       *) printf '%s %s sha256:image\\n' "$(label revision)" "$(label env)" ;;
     esac ;;
   'image inspect') echo sha256:image ;;
@@ -88,7 +95,7 @@ case "$1 $2" in
 esac
 """
 _PYTHON = """#!/bin/sh
-. "$(dirname "$0")/world.sh"
+. "${0%/*}/world.sh"
 if [ "$1" = -c ]; then exec REAL "$@"; fi
 printf '%s\\n' "$*" >>"$state/calls"
 tick
@@ -113,15 +120,15 @@ case $verb in
 esac
 """.replace("REAL", sys.executable)
 _SLEEP = """#!/bin/sh
-state=$(dirname "$0")/../state
-printf %s "$(($(cat "$state/clock") + $1))" >"$state/clock"
+read -r now <"${0%/*}/../state/clock" || :
+echo "$((now + $1))" >"${0%/*}/../state/clock"
 """
 _DATE = """#!/bin/sh
-[ "$1" = +%s ] && exec cat "$(dirname "$0")/../state/clock"
+[ "$1" = +%s ] && read -r now <"${0%/*}/../state/clock" && echo "$now" && exit
 exec /bin/date "$@"
 """
 _CURL = """#!/bin/sh
-! [ -e "$(dirname "$0")/../state/unreachable" ]
+! [ -e "${0%/*}/../state/unreachable" ]
 """
 
 
@@ -146,8 +153,8 @@ class World:
         for name, text in {**programs, "world.sh": _WORLD}.items():
             (self.bin / name).write_text(text)
             (self.bin / name).chmod(0o755)
-        (self.bin / "root").write_text(str(self.root))
-        (self.state / "clock").write_text("1000")
+        (self.bin / "root").write_text(f"{self.root}\n")
+        (self.state / "clock").write_text("1000\n")
         self.runtime = runtime
         self.script = self._script(router)
 
