@@ -3,5 +3,6 @@
 from anvil.deploys import machine, report, router
 
 machine.prepared()
+machine.router_image()
 router.promoted()
 report.printed()

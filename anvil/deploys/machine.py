@@ -61,8 +61,8 @@ def images() -> None:
     router_image()
 
 
-@deploy("Router image")
 def router_image() -> None:
+    """The image of the router, present before any link or container moves."""
     site = here()
     place = site.topology.router
     if site.has_router and not site.by_process and place.image:

@@ -15,7 +15,6 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
 from anvil.deploys import options
-from anvil.deploys.machine import router_image
 from anvil.deploys.site import Site, here, owner, program, rendered, secrets_complete
 from anvil.hosts.compose import ComposeRuntime
 from anvil.hosts.files import FileText
@@ -133,7 +132,6 @@ def runtime(site: Site) -> Runtime:
 
 
 def _install(site: Site, release: Release, source: str, reload: bool = True) -> None:
-    router_image()
     folder, mine = f"{site.root}/router", site.machine.owner
     script = f"{site.root}/{golive.PATH}"
     text_file(name="Go-live script", path=script, text=release.go_live, mode="750", owner=mine, shown=False)

@@ -42,6 +42,14 @@ step() {{ timeout "$seconds" env -i PATH="$PATH" HOME="$HOME" ${{DOCKER_HOST:+DO
 """
 
 
+_INFO = f"""info=$(limited {COMMAND_SECONDS} docker info --format '{{{{json .}}}}'); code=$?
+printf '%s\\n' "$info"; [ $code -eq 0 ] || exit $code
+printf '\\ncompose '; docker compose version --short 2>/dev/null || echo
+root=$(printf %s "$info" | sed -n 's/.*"DockerRootDir":"\\([^"]*\\)".*/\\1/p')
+printf 'free '; df -Pk "${{root:-/}}" 2>/dev/null | awk 'NR == 2 {{print $4}}'
+"""
+
+
 def locked(root: str, *argv: str, seconds: int = 600, first: tuple[str, ...] = (), who: str = "anvil") -> StringCommand:
     """One changing command under `<root>/.lock`, its output shown as it comes; `first` is one to run before it."""
     lead = "".join(f' "${{{index}}}"' for index in range(1, len(first) + 1))
@@ -100,12 +108,7 @@ class DaemonAnswer(Answer, frozen=True, kw_only=True):
 
 class DockerDaemon(FactBase[DaemonAnswer]):
     def command(self) -> StringCommand:
-        return ask(
-            f"limited {COMMAND_SECONDS} docker info --format '{{{{json .}}}}' || exit $?\n"
-            "printf '\\ncompose '; docker compose version --short 2>/dev/null || echo\n"
-            """root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)\n"""
-            """printf 'free '; df -Pk "${root:-/}" 2>/dev/null | awk 'NR==2 {print $4}'"""
-        )
+        return ask(_INFO)
 
     def process(self, output: list[str]) -> DaemonAnswer:
         got = reading(output)
