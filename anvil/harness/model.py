@@ -37,14 +37,19 @@ class Router(Struct, frozen=True):
         return next((preset for preset in wanted if preset in ids), ids[0] if ids else "")
 
 
-class File(Struct, frozen=True):
-    """One file of the client. ``merge`` says how it joins an existing one: deep, env (lines) or replace."""
+class File(Struct, frozen=True, omit_defaults=True):
+    """One file of the client. ``merge`` says how it joins an existing one: deep, env (lines) or replace.
+
+    ``owns`` are dotted paths of objects that are wholly ours: a deep merge replaces them. A ``path`` that does not
+    start with ~ is a place for people, not a file.
+    """
 
     path: str
     format: Literal["json", "json5", "toml", "yaml", "env"]
     merge: Literal["deep", "env", "replace"]
     content: Mapping[str, object]
     text: str
+    owns: tuple[str, ...] = ()
 
 
 class Document(Struct, frozen=True):

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from anvil.harness import openclaw
 from anvil.harness.json5_document import same
-from anvil.harness.model import Router
 from anvil.harness.openclaw_features import Features
 from anvil.harness.openclaw_merge import Options, merge
 from anvil.harness.refusal import Refusal
-from tests.unit.harness.conftest import router
+from tests.unit.harness.samples import FIVE, router
 
-PLUGIN = openclaw.Plugin("openclaw-anvil-intent-router", "/home/u/plugin", "ANVIL_ROUTER_TOKEN", ("planning",), "advise")
+PLUGIN = openclaw.Plugin(
+    "openclaw-anvil-intent-router", "/home/u/plugin", "ANVIL_ROUTER_TOKEN", ("planning",), "advise"
+)
 OWNED = openclaw.document(router("chat", "planning"), plugin=PLUGIN)
 PLAIN = openclaw.document(router("chat", "planning"))
 
@@ -160,7 +161,9 @@ def rows(*live: Any, **known: Any) -> list[dict[str, Any]]:
 
 
 def test_m4_rows_keep_what_is_not_ours_and_follow_our_order() -> None:
-    found = rows({"id": "planning", "cost": {"input": 1}, "contextTokens": 1000}, {"id": "gone"}, "text", {"id": "planning"})
+    found = rows(
+        {"id": "planning", "cost": {"input": 1}, "contextTokens": 1000}, {"id": "gone"}, "text", {"id": "planning"}
+    )
     assert [row["id"] for row in found] == ["chat", "planning"]
     assert found[1]["cost"] == {"input": 1}
     assert found[1]["contextTokens"] == 1000
@@ -169,11 +172,15 @@ def test_m4_rows_keep_what_is_not_ours_and_follow_our_order() -> None:
 @pytest.mark.parametrize("tokens", [131_073, "many", True])
 def test_m4_a_context_beyond_the_window_is_dropped(tokens: Any) -> None:
     assert "contextTokens" not in rows({"id": "chat", "contextTokens": tokens})[0]
-    assert any("contextTokens is dropped" in text for text in texts(provider(models=[{"id": "chat", "contextTokens": tokens}])))
+    assert any(
+        "contextTokens is dropped" in text for text in texts(provider(models=[{"id": "chat", "contextTokens": tokens}]))
+    )
 
 
 def test_a_key_that_the_release_does_not_know_is_left_out() -> None:
-    known = Features(model_keys=frozenset({"id", "name", "contextWindow"}), provider_keys=frozenset({"baseUrl", "models"}))
+    known = Features(
+        model_keys=frozenset({"id", "name", "contextWindow"}), provider_keys=frozenset({"baseUrl", "models"})
+    )
     assert set(rows(features=known)[0]) == {"id", "name", "contextWindow"}
     assert "api" not in wanted({"x": 1}, features=known)["models"]["providers"]["anvil"]
 
@@ -197,7 +204,12 @@ def test_m5_a_router_without_a_way_out_is_warned_of(model: Any, warns: bool) -> 
 
 def test_m6_the_map_follows_the_presets_and_keeps_wildcards() -> None:
     found = wanted(defaults(models={"anvil/*": {}, "anvil/gone": {}, "openai/x": None, "anvil/chat": None}))
-    assert found["agents"]["defaults"]["models"] == {"anvil/*": {}, "openai/x": None, "anvil/chat": {}, "anvil/planning": {}}
+    assert found["agents"]["defaults"]["models"] == {
+        "anvil/*": {},
+        "openai/x": None,
+        "anvil/chat": {},
+        "anvil/planning": {},
+    }
 
 
 def test_m6_a_map_of_another_kind_is_left_alone() -> None:
@@ -212,7 +224,9 @@ def test_m7_an_agents_own_policy_is_reported() -> None:
 
 
 def test_m8_a_disabled_plugin_stays_disabled() -> None:
-    live = {"plugins": {"entries": {PLUGIN.id: {"enabled": False, "config": {"mine": 1, "route": "off"}}}, "allow": ["a"]}}
+    live = {
+        "plugins": {"entries": {PLUGIN.id: {"enabled": False, "config": {"mine": 1, "route": "off"}}}, "allow": ["a"]}
+    }
     entry = wanted(live, OWNED)["plugins"]["entries"][PLUGIN.id]
     assert entry["enabled"] is False
     assert entry["config"]["mine"] == 1
@@ -249,7 +263,13 @@ JSON = st.recursive(
 )
 REFERENCES = st.sampled_from(["anvil/chat", "anvil/gone", "anvil/*", "openai/x", "mine"])
 ROW = st.fixed_dictionaries(
-    {}, optional={"id": st.sampled_from(["chat", "planning", "gone"]), "cost": JSON, "contextTokens": JSON, "compat": st.none() | st.just({"a": 1})}
+    {},
+    optional={
+        "id": st.sampled_from(["chat", "planning", "gone"]),
+        "cost": JSON,
+        "contextTokens": JSON,
+        "compat": st.none() | st.just({"a": 1}),
+    },
 )
 DOCUMENTS = st.fixed_dictionaries(
     {},
@@ -311,8 +331,8 @@ def test_merging_twice_is_merging_once_and_foreign_keys_stay(current: Any) -> No
     assert refs == {"chat", "planning"}
 
 
-def test_the_owned_document_is_the_contracts(five: Router) -> None:
-    document = openclaw.document(five, timeout_s=600, plugin=PLUGIN, router_url="http://100.64.0.10:8000/v1")
+def test_the_owned_document_is_the_contracts() -> None:
+    document = openclaw.document(FIVE, timeout_s=600, plugin=PLUGIN, router_url="http://100.64.0.10:8000/v1")
     anvil = document["models"]["providers"]["anvil"]
     assert list(anvil) == ["baseUrl", "apiKey", "api", "timeoutSeconds", "models"]
     assert anvil["baseUrl"] == "http://100.64.0.10:8000/v1"
@@ -322,4 +342,4 @@ def test_the_owned_document_is_the_contracts(five: Router) -> None:
     ]  # fmt: skip
     assert document["agents"] == {"defaults": {"model": {"primary": "anvil/chat"}}}
     assert document["plugins"]["load"]["paths"] == ["/home/u/plugin"]
-    assert "plugins" not in openclaw.document(five)
+    assert "plugins" not in openclaw.document(FIVE)
