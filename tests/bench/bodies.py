@@ -74,9 +74,9 @@ def agent_anthropic(*, stream: bool = False) -> bytes:
 
 
 def wire(path: str, body: bytes, token: str) -> bytes:
-    """The request as it goes over the wire, head and body."""
+    """The request as it goes over the wire, head and body; a GET without a body."""
     head = (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\naccept: */*\r\n"
+        f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\naccept: */*\r\n"
         f"authorization: Bearer {token}\r\nanthropic-version: 2023-06-01\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     )

@@ -187,7 +187,7 @@ def _peer_folder() -> Path:
 
 def _install_vllm_router() -> None:
     """Into a folder of its own; the same package for every run. Raises Missing when PyPI does not give it."""
-    folder, fresh = _peer_folder(), _peer_folder().with_suffix(".new")
+    folder, fresh = _peer_folder(), _peer_folder().with_name(_peer_folder().name + ".new")
     print(f"installing {VLLM_ROUTER} from PyPI into {folder} (once)", file=sys.stderr)
     uv = shutil.which("uv")
     make = [uv, "venv", "-q", "--clear", str(fresh)] if uv else [sys.executable, "-m", "venv", "--clear", str(fresh)]

@@ -9,11 +9,16 @@ from tests.bench import bodies
 CHAT_PATH, MESSAGES_PATH = "/v1/chat/completions", "/v1/messages"
 # Text that only the upstream's plain answer has, in either dialect.
 MARKER = "one line at a time"
+HEALTH_MARKER = '"status":"ok"'
 CHUNK_DELAY_MS = 20
+TURNS = 3
 
 
 class Scenario(Struct, frozen=True):
-    """One row. ``against``: the row whose peer figures ours is held to; ``lanes``: empty for all of them."""
+    """One row. ``against``: the row whose peer figures ours is held to; ``lanes``: empty for all of them.
+
+    ``crowd``: so many callers of 2 kB chats at the same time, which makes the row one of latency, not of CPU.
+    """
 
     key: str
     title: str
@@ -23,6 +28,8 @@ class Scenario(Struct, frozen=True):
     stream: bool = False
     against: str = ""
     lanes: tuple[str, ...] = ()
+    crowd: int = 0
+    marker: str = MARKER
     quick: bool = False
 
     @property
@@ -58,6 +65,16 @@ def plain() -> list[Scenario]:
             lanes=ours,
             quick=True,
         ),
+        Scenario(
+            key="healthz",
+            title="/healthz, 1 connection, beside 64 chat callers",
+            path="/healthz",
+            body=b"",
+            connections=1,
+            lanes=ours,
+            crowd=64,
+            marker=HEALTH_MARKER,
+        ),
     ]
 
 
@@ -82,9 +99,10 @@ def streams() -> list[Scenario]:
 
 
 class Plan(Struct, frozen=True):
-    """Length of a run. ``chunks`` of one stream come CHUNK_DELAY_MS apart."""
+    """Length of a run. ``turns`` of every lane in one scenario; ``chunks`` of one stream come CHUNK_DELAY_MS apart."""
 
     rounds: int
+    turns: int
     seconds: float
     chunks: int
     stream_seconds: float
@@ -96,9 +114,11 @@ def plan(*, quick: bool, rounds: int | None, seconds: float | None, only: str) -
     chosen = [s for s in [*plain(), *streams()] if (s.quick or not quick) and only in s.key]
     return Plan(
         rounds=rounds or (2 if quick else 3),
-        seconds=seconds or (0.5 if quick else 1.5),
-        chunks=30 if quick else 100,
+        # Many short turns: a neighbour's burst then hits one pair of figures, which the median forgets.
+        turns=TURNS,
+        seconds=(seconds or (0.75 if quick else 1.5)) / TURNS,
+        chunks=30 if quick else 60,
         # Streams follow each other on a connection until this long after the start.
-        stream_seconds=0.1 if quick else 2.5,
+        stream_seconds=0.1 if quick else 1.5,
         scenarios=tuple(chosen),
     )

@@ -13,6 +13,7 @@ from rich.table import Table
 from tests.bench.figures import OURS, Figures, Target
 from tests.bench.lanes import LANES, VLLM_ROUTER
 from tests.bench.rounds import DIRECT
+from tests.bench.scenarios import Scenario
 
 
 def show(figures: Figures, targets: list[Target], console: Console) -> None:
@@ -46,11 +47,16 @@ def document(figures: Figures, targets: list[Target]) -> dict[str, Any]:
 def _cpu(figures: Figures) -> Table:
     table = _table("scenario", *LANES, "x nginx", "x vllm-router")
     for row in figures.scenarios:
+        if row.crowd:
+            continue
         cells = [_number(figures.cpu(row.key, lane)) for lane in LANES]
-        table.add_row(
-            row.title, *cells, _number(figures.ratio(row, "nginx"), 2), _number(figures.ratio(row, "vllm-router"), 2)
-        )
+        table.add_row(row.title, *cells, *(_ratio(figures, row, peer) for peer in LANES if peer != OURS))
     return table
+
+
+def _ratio(figures: Figures, row: Scenario, peer: str) -> str:
+    spread = figures.spread(row, peer)
+    return f"{figures.ratio(row, peer):.2f} ({spread[0]:.1f} to {spread[1]:.1f})" if spread else "-"
 
 
 def _latency(figures: Figures) -> Table:
@@ -98,9 +104,14 @@ def _starts(figures: Figures) -> Table:
 def _targets(targets: list[Target]) -> Table:
     table = _table("figure", "reach", "found", "")
     for target in targets:
-        found = "not measured" if target.found is None else f"{target.found:.2f} {target.unit}"
+        found = "not measured" if target.found is None else f"{target.found:,.2f} {target.unit}"
         verdict = "[green]met[/]" if target.met else "[red]missed[/]"
-        table.add_row(target.name + " *" * target.binding, f"{target.limit:g} {target.unit}", found, verdict)
+        table.add_row(
+            target.name + " *" * target.binding,
+            f"{'>= ' * target.at_least}{target.limit:g} {target.unit}",
+            found,
+            verdict,
+        )
     return table
 
 

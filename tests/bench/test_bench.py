@@ -118,14 +118,14 @@ def test_cpu_time_covers_threads_that_have_ended() -> None:
     assert told <= seen < told + 20_000_000
 
 
-def sample(round_: int, scenario: str, lane: str, cpu_us: float) -> Sample:
-    return Sample(round_, scenario, lane, Load(1, 0, 0, "", 1.0, 1, 1, 1, 1, 1, 1), cpu_us)
+def sample(turn: int, scenario: str, lane: str, cpu_us: float) -> Sample:
+    return Sample(turn, scenario, lane, Load(1, 0, 0, "", 1.0, 1, 1, 1, 1, 1, 1), cpu_us)
 
 
-def test_ratios_are_taken_within_a_round() -> None:
+def test_ratios_are_taken_within_a_turn() -> None:
     rows = tuple([*plain(), *streams()])
     chat = next(row for row in rows if row.key == "chat-16")
-    # The second round ran on a machine three times as slow: the ratio must not see it.
+    # The second turn ran on a machine three times as slow: the ratio must not see it.
     figures = Figures(
         rows,
         [
@@ -135,6 +135,7 @@ def test_ratios_are_taken_within_a_round() -> None:
         [Start("anvil", 0.5, 101.0, 50.0)],
     )
     assert figures.ratio(chat, "vllm-router") == pytest.approx(2.1)
+    assert figures.spread(chat, "vllm-router") == pytest.approx((2.0, 2.2))
     assert figures.ratio(chat, "nginx") is None
     verdicts = {target.name: target.met for target in targets(figures) if target.binding}
     assert verdicts == {
