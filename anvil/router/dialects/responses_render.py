@@ -32,7 +32,9 @@ def render(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> bytes:
     """The ``response`` object of a finished answer."""
     status, details = outcome(answer.finish, turn, lossy)
     items = Items(turn, reply)
-    output = [items.whole(block, status) for block in _joined(answer.blocks, lossy)]
+    output = [items.whole(block) for block in _joined(answer.blocks, lossy)]
+    if output and output[-1]["type"] == "message":
+        output[-1]["status"] = status  # only what was being said when the answer ended can be incomplete
     for fields in (answer.envelope, answer.choice, answer.message):
         name_foreign({name: raw for name, raw in (fields or {}).items() if name not in _KNOWN}, lossy)
     usage = answer.usage or Usage(reply.prompt_estimate, count_words(answer.text), estimated=True)
@@ -114,12 +116,12 @@ class Items:
         self._calls = 0
         self.count = 0
 
-    def whole(self, block: Text | Reasoning | ToolCall, status: str) -> Item:
+    def whole(self, block: Text | Reasoning | ToolCall) -> Item:
         if isinstance(block, ToolCall):
             return self.call(block)
         if isinstance(block, Reasoning):
             return reasoning_item(self.id("rs"), block.text, "completed")
-        return message_item(self.id("msg"), block.text, status)
+        return message_item(self.id("msg"), block.text, "completed")
 
     def id(self, prefix: str) -> str:
         """The id of the next item: unique in the response, 24 hex."""

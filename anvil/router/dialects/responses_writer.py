@@ -80,9 +80,8 @@ class StreamWriter:
     def finish(self) -> bytes:
         """The open item's end and the closing frame with the whole response."""
         status, details = outcome(self._finish, self._turn, self.lossy)
-        out = b""
-        if not self._items.count and self._blank:
-            out = self._begin(_OUTPUT_TEXT) + self._piece(self._blank)
+        blank = "" if self._items.count else self._blank
+        out = self._begin(_OUTPUT_TEXT) + self._piece(blank) if blank else b""
         out += self._close(status)
         usage = self._usage or self._estimate()
         self._response.update(status=status, incomplete_details=details, output=self._output, usage=usage_body(usage))
