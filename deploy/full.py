@@ -1,6 +1,6 @@
 """Everything: machine, images, weights, serves, router, gateways, and a table of what stands."""
 
-from anvil.deploys import doctor, machine, report, router, serves, weights
+from anvil.deploys import doctor, gateway, machine, report, router, serves, weights
 
 doctor.passed()
 machine.prepared()
@@ -8,4 +8,5 @@ machine.images()
 weights.present()
 serves.running()
 router.promoted()
+gateway.in_step()
 report.printed()

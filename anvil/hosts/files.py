@@ -17,7 +17,7 @@ ABSENT = 44
 # `ls` tells "does not exist" from "may not look"; `test -e` cannot.
 _EXISTS = f'LC_ALL=C; export LC_ALL; ls -d -- "$1" >/dev/null || exit {ABSENT}\n'
 # P18: gateways may be macOS, where neither sha256sum nor GNU stat exist.
-_DIGEST = """digest() {
+DIGEST = """digest() {
   if command -v sha256sum >/dev/null 2>&1; then sha256sum < "$1" | cut -d' ' -f1
   elif command -v shasum >/dev/null 2>&1; then shasum -a 256 < "$1" | cut -d' ' -f1
   else openssl dgst -sha256 < "$1" | sed 's/^.*= *//'; fi
@@ -100,7 +100,7 @@ class FileDigest(FactBase[DigestAnswer]):
     """SHA-256 of one file, computed on the host: secrets are compared without being read."""
 
     def command(self, path: str) -> StringCommand:
-        return captured(_EXISTS + _DIGEST + 'digest "$1"', path)
+        return captured(_EXISTS + DIGEST + 'digest "$1"', path)
 
     def process(self, output: list[str]) -> DigestAnswer:
         got = reading(output)
@@ -123,7 +123,7 @@ class FileState(FactBase[FileAnswer]):
 
     def command(self, path: str) -> StringCommand:
         body = 'describe "$1"; if [ -f "$1" ]; then digest "$1"; fi'
-        return captured(_EXISTS + _STAT + _DIGEST + body, path)
+        return captured(_EXISTS + _STAT + DIGEST + body, path)
 
     def process(self, output: list[str]) -> FileAnswer:
         got = reading(output)

@@ -70,6 +70,15 @@ class StreamedCommand(StringCommand):
         return host.run_shell_command(self, print_output=True, print_input=state.print_input, **arguments)
 
 
+class HiddenLines(list[str]):
+    """Standard input for a fact. pyinfra prints a fact's keyword arguments at `-v`; these print as a mask."""
+
+    def __repr__(self) -> str:
+        return "*MASKED*"
+
+    __str__ = __repr__
+
+
 def words(*arguments: str | int) -> StringCommand:
     """A command of literal words, every one of them quoted."""
     return StringCommand(*(QuoteString(str(argument)) for argument in arguments))

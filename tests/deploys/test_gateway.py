@@ -1,0 +1,231 @@
+"""An OpenClaw gateway on @local: a scripted `openclaw` on the login PATH, a scripted router, the real merge."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anvil.hosts.gateway import answers_through, gateway_in_step, gateway_restarted, router_reachable
+from anvil.hosts.json_file import Edit, json_file, plugin_files
+from tests.deploys.play import Run, play
+
+OPENCLAW = """#!/bin/sh
+echo "some plugin chatter"
+case "$*" in
+  "models list --provider anvil --json") cat "{home}/models.json" ;;
+  "gateway restart") echo restarted >> "{home}/restarts" ;;
+  *) exit 64 ;;
+esac
+"""
+
+
+class Gateway:
+    """A home folder with its own `openclaw`, found through the login shell only."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home, self.config = home, home / ".openclaw" / "openclaw.json"
+        (home / "bin").mkdir()
+        self.config.parent.mkdir()
+        (home / "bin" / "openclaw").write_text(OPENCLAW.format(home=home))
+        (home / "bin" / "openclaw").chmod(0o755)
+        (home / ".profile").write_text(f"PATH={home}/bin:$PATH\n")
+        (home / "models.json").write_text('{"models": [{"key": "anvil/chat", "contextWindow": 4096}]}')
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("SHELL", "/bin/sh")
+
+    def sync(self, wanted: dict[str, Any], judge: Any = lambda on, candidate, live: (), **run: Any) -> Run:
+        arguments = {"path": "~/.openclaw/openclaw.json", "edit": editor(wanted), "judge": judge}
+        return play((json_file, arguments), **run)
+
+    def backups(self) -> list[bytes]:
+        return [path.read_bytes() for path in sorted(self.config.parent.glob("openclaw.json.anvil-*"))]
+
+
+def editor(wanted: dict[str, Any]) -> Any:
+    def edit(content: bytes | None) -> Edit:
+        try:
+            current = json.loads(content or b"{}")
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
+        merged = {**current, **wanted}
+        if content is not None and merged == current:
+            return Edit(text=None)
+        return Edit(text=json.dumps(merged) + "\n", before="old", after="new", notes=("WARN a warning",))
+
+    return edit
+
+
+@pytest.fixture
+def gateway(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    return Gateway(folder, monkeypatch)
+
+
+def test_the_document_is_joined_backed_up_and_then_left_alone(gateway: Gateway) -> None:
+    original = b'{"gateway":{"port":18789}}'
+    gateway.config.write_bytes(original)
+    gateway.config.chmod(0o640)
+    assert gateway.sync({"models": 1}).changed() == [True]
+    assert json.loads(gateway.config.read_bytes()) == {"gateway": {"port": 18789}, "models": 1}
+    assert gateway.config.stat().st_mode & 0o777 == 0o640
+    assert gateway.backups() == [original]
+    assert gateway.sync({"models": 1}).changed() == [False]
+    assert gateway.backups() == [original]
+
+
+def test_a_missing_document_is_made_private(gateway: Gateway) -> None:
+    assert gateway.sync({"models": 1}).changed() == [True]
+    assert gateway.config.stat().st_mode & 0o777 == 0o600
+    assert gateway.backups() == []
+
+
+def test_a_link_is_followed_and_stays(gateway: Gateway) -> None:
+    real = gateway.home / "real.json"
+    real.write_text("{}")
+    gateway.config.symlink_to("../real.json")
+    assert gateway.sync({"models": 1}).changed() == [True]
+    assert gateway.config.is_symlink()
+    assert json.loads(real.read_text()) == {"models": 1}
+
+
+def test_a_dry_run_shows_and_writes_nothing(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    gateway.config.write_text("{}")
+    gateway.sync({"models": 1}, dry=True, diff=True)
+    assert gateway.config.read_text() == "{}"
+    assert (caplog.text.count("+new"), caplog.text.count("WARN a warning")) == (1, 1)
+
+
+@pytest.mark.parametrize("content", [b"[1", b"\xff"])
+def test_what_cannot_be_read_is_refused_in_preparation(gateway: Gateway, content: bytes) -> None:
+    gateway.config.write_bytes(content)
+    assert "not JSON" in gateway.sync({"models": 1}).error
+    assert gateway.config.read_bytes() == content
+
+
+def test_a_gateway_that_is_not_set_up_is_refused(gateway: Gateway) -> None:
+    gateway.config.parent.rmdir()
+    assert "nothing is set up" in gateway.sync({"models": 1}).error
+
+
+def test_a_refused_candidate_leaves_the_live_file(gateway: Gateway) -> None:
+    gateway.config.write_text("{}")
+    assert gateway.sync({"models": 1}, judge=lambda on, candidate, live: ("agents: odd",)).error
+    assert [path.name for path in gateway.config.parent.iterdir()] == ["openclaw.json"]
+    assert gateway.config.read_text() == "{}"
+
+
+def test_a_file_changed_during_the_run_is_not_overwritten(gateway: Gateway) -> None:
+    gateway.config.write_text("{}")
+
+    def meanwhile(on: Any, candidate: str, live: str) -> tuple[str, ...]:
+        gateway.config.write_text('{"operator": true}')
+        return ()
+
+    assert gateway.sync({"models": 1}, judge=meanwhile).error
+    assert gateway.config.read_text() == '{"operator": true}'
+    assert [path.name for path in gateway.config.parent.iterdir()] == ["openclaw.json"]
+
+
+def test_the_newest_ten_backups_are_kept(gateway: Gateway) -> None:
+    for number in range(12):
+        (gateway.config.parent / f"openclaw.json.anvil-{number:08x}").write_text(str(number))
+    gateway.config.write_text("{}")
+    gateway.sync({"models": 1})
+    assert len(gateway.backups()) == 10
+    assert b"{}" in gateway.backups()
+
+
+def test_plugin_files_come_and_go(gateway: Gateway) -> None:
+    files = {"index.js": "export {}\n", "lib/a.js": "1\n"}
+    wanted = (plugin_files, {"path": "~/plugins/mine", "files": files})
+    assert play(wanted).changed() == [True]
+    assert play(wanted).changed() == [False]
+    (gateway.home / "plugins" / "mine" / "old.js").write_text("x")
+    assert play(wanted).changed() == [True]
+    assert sorted(path.name for path in (gateway.home / "plugins" / "mine").rglob("*.js")) == ["a.js", "index.js"]
+
+
+def test_the_restart_reaches_the_login_path_only(gateway: Gateway) -> None:
+    arguments = {"login": True, "wanted": {"anvil/chat": 4096}, "applies_itself": lambda: False, "why": "test"}
+    read_back = (gateway_in_step, {"login": True, "wanted": {"anvil/chat": 4096}})
+    run = play((gateway_restarted, arguments), read_back)
+    assert (run.error, run.changed()) == ("", [True, False])
+    assert (gateway.home / "restarts").read_text() == "restarted\n"
+    assert play((gateway_restarted, {**arguments, "login": False})).error
+
+
+def test_a_gateway_that_applied_it_by_itself_is_not_restarted(gateway: Gateway) -> None:
+    arguments = {"login": True, "wanted": {"anvil/chat": 4096}, "applies_itself": lambda: True, "why": "test"}
+    assert play((gateway_restarted, arguments)).changed() == [False]
+    assert not (gateway.home / "restarts").exists()
+
+
+@pytest.fixture
+def router() -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self, code: int, body: dict[str, Any]) -> None:
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def do_GET(self) -> None:
+            if self.path == "/healthz":
+                self.answer(200, {"status": "ok", "release": "r1"})
+            elif self.headers["authorization"] != "Bearer canary-token":
+                self.answer(401, {})
+            else:
+                self.answer(200, {"data": [{"id": "chat"}]})
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if asked["model"] == "anvil/chat" and self.headers["authorization"] == "Bearer canary-token":
+                self.answer(200, {"choices": [{"message": {"content": "ready"}}]})
+            else:
+                self.answer(500, {})
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test output clean."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+REACH = {"presets": ("chat",), "release": "r1", "token": "canary-token"}
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({}, ""),
+        ({"release": ""}, ""),
+        ({"release": "r2"}, "release r1 answers, r2 was expected"),
+        ({"presets": ("chat", "planning")}, "lacks planning"),
+        ({"token": "wrong"}, "answers 401"),
+    ],
+)
+def test_the_path_from_the_gateway(
+    router: str, more: dict[str, Any], problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    run = play((router_reachable, {"base_url": router, **REACH, **more}))
+    assert bool(run.error) == bool(problem)
+    assert problem in caplog.text
+    assert "canary-token" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("preset", "exhausted", "fails"), [("chat", 503, False), ("planning", 503, True), ("planning", 500, False)]
+)
+def test_one_word_through_the_router(router: str, preset: str, exhausted: int, fails: bool) -> None:
+    arguments = {"base_url": router, "presets": (preset,), "token": "canary-token", "exhausted": exhausted}
+    run = play((answers_through, arguments))
+    assert (bool(run.error), run.total_changed) == (fails, 0)
