@@ -1,8 +1,7 @@
 """Engine command lines: one pure function per engine, the flag order of contract operations.md 6.
 
-Shared by compose files, process definitions, recipes, experiments and the multiplexer. Nothing here quotes: a
-command line is a
-list of words.
+Shared by compose files, process definitions, recipes, experiments and the multiplexer. Nothing here quotes: a command
+line is a list of words.
 """
 
 from __future__ import annotations

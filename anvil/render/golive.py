@@ -2,8 +2,8 @@
 every release.
 
 Called as `go-live.sh ID CONFIG_HASH OWNER SOURCE PRESET...`; CONFIG_HASH `-` skips that comparison, OWNER says who
-holds the
-lock. Every word is checked by the script itself. Exit: 0 done, 10 rolled back, 11 degraded, 12 busy, 2 bad words.
+holds the lock. Every word is checked by the script itself. Exit: 0 done, 10 rolled back, 11 degraded, 12 busy, 2 bad
+words.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
     in GB.
 
     ``wanted`` is "created" for members of a swap group, which the multiplexer starts. ``context`` is the largest
-    window a tier
-    expects. ``definition`` is the service as a YAML reader sees it (compose) or the process definition's fields.
+    window a tier expects. ``definition`` is the service as a YAML reader sees it (compose) or the process definition's
+    fields.
     """
 
     name: str

@@ -1,8 +1,7 @@
 """`${NAME}`, `${NAME:-default}` and a leading `~` in the few keys that may differ from machine to machine.
 
-Only controller-side ssh data and paths of process machines are expanded, so that a committed topology holds no path
-of one
-particular machine. Everything else in the file is literal.
+Only controller-side ssh data and paths of process machines are expanded, so that a committed topology holds no path of
+one particular machine. Everything else in the file is literal.
 """
 
 from __future__ import annotations

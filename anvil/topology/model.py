@@ -1,8 +1,7 @@
 """What exists: the typed topology (contract operations.md 3.2). Pure data, frozen, unknown keys are errors.
 
 Names live in the dictionary keys (`topology.serves["fast"]`). Values are what the file says, with the documented
-defaults;
-everything computed from more than one table is in ``derived``.
+defaults; everything computed from more than one table is in ``derived``.
 """
 
 from __future__ import annotations
@@ -90,8 +89,7 @@ class Speculative(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 class ServeCommon(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="engine"):
     """Keys every engine has. ``image`` is needed on compose machines; ``binary`` is the engine program (in the
-    container, or
-    on the host of a process machine). Times in seconds, ``context`` in tokens, sizes in GB."""
+    container, or on the host of a process machine). Times in seconds, ``context`` in tokens, sizes in GB."""
 
     machine: Name
     served_model: Text
@@ -155,9 +153,9 @@ class LlamaCpp(ServeCommon, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A llama.cpp ``llama-server``, on CPU or GPU. ``context`` is one slot's window: the engine is given context x
     parallel.
 
-    ``model_file`` and ``chat_template_file`` are paths inside the volume (relative) or the container (absolute); on
-    a process
-    machine they are absolute host paths. ``predict`` is the engine's hard cap on generated tokens.
+    ``model_file`` and ``chat_template_file`` are paths inside the volume (relative) or the container (absolute); on a
+    process machine they are absolute host paths. ``predict`` is how many tokens the engine generates for a request
+    that names no cap (measured on b10434: a cap in the request wins).
     """
 
     model_file: Text
@@ -248,8 +246,7 @@ class RouterPlace(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     loopback only.
 
     ``image`` is needed on a compose machine, ``python`` is the interpreter on a process machine. ``settings`` and
-    ``server`` are
-    the router's own keys, judged by the router's own decoder at read-back.
+    ``server`` are the router's own keys, judged by the router's own decoder at read-back.
     """
 
     machine: Name

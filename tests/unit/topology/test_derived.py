@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anvil.harness.model import max_output
 from anvil.topology import derived, hazards, schema
 from anvil.topology.check import check
 from anvil.topology.hazards import Checkpoint
@@ -99,6 +100,7 @@ def test_a_custom_preset_without_a_class_counts_every_tier() -> None:
 )
 def test_output_caps(preset: str, window: int, cap: int) -> None:
     assert derived.max_tokens(preset, window) == cap
+    assert max_output(preset, window) == cap  # the client projections say the same
 
 
 def test_images_need_a_usable_tier_that_takes_them() -> None:
