@@ -20,9 +20,12 @@ from anvil.hosts.gateway import (
     OpenClawCli,
     OpenClawSchema,
     OpenClawValidation,
+    Reply,
     answers_through,
+    authorisation,
     gateway_in_step,
     gateway_restarted,
+    offered,
     router_reachable,
 )
 from anvil.hosts.json_file import Edit, ExpandedPath, json_file, plugin_files
@@ -33,6 +36,10 @@ PLUGIN = "openclaw-anvil-intent-router"
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 FLOOR = (2026, 4, 21)
 TESTED = ("2026.6", "2026.9")
+
+
+# `anvil/<preset>` -> window, asked when it is needed: before the router is live only the topology can answer.
+Windows = Callable[[], dict[str, int]]
 
 
 class Known(Struct, frozen=True):
@@ -63,7 +70,7 @@ def restarted() -> None:
     for name, gateway in each(site.topology.gateways.items()):
         if gateway.machine != site.name:
             continue
-        windows = windows_of(site.topology)
+        _, _, windows = _way(site, gateway)
         gateway_restarted(
             name=f"Restart {name}",
             login=gateway.login_shell,
@@ -77,18 +84,15 @@ def restarted() -> None:
 
 def _sync(site: Site, name: str, gateway: Gateway) -> None:
     known = _known(site, gateway)
-    token_name = site.topology.router.token[0] if site.topology.router.token else ""
-    token = site.built.held.values[token_name].unmask() if token_name else ""
-    base = f"{gateway.router_url.rstrip('/').removesuffix('/v1')}/v1"
-    windows = windows_of(site.topology)
-    presets = tuple(key.removeprefix("anvil/") for key in windows)
+    base, token, windows = _way(site, gateway)
+    presets = tuple(key.removeprefix("anvil/") for key in windows_of(site.topology))
     release = "" if options.flag("allow_drift", False) else site.built.artefacts.release.id
     router_reachable(name=f"Path of {name}", base_url=base, presets=presets, release=release, token=token, _sudo=False)
     plugin = _plugin(name, gateway)
     document = json_file(
         name=f"Document of {name}",
         path=gateway.config,
-        edit=editor(site, gateway, known, _overwrite(name)),
+        edit=editor(site, gateway, known, windows, _overwrite(name)),
         judge=judge(gateway.login_shell, known.pinned),
         _sudo=False,
     )
@@ -104,11 +108,27 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
     )
 
 
+def _way(site: Site, gateway: Gateway) -> tuple[str, str, Windows]:
+    """The router as this gateway reaches it (with /v1), the token for it, and what it offers there."""
+    names = site.topology.router.token
+    token = site.built.held.values[names[0]].unmask() if names and names[0] in site.built.held.values else ""
+    base = f"{gateway.router_url.rstrip('/').removesuffix('/v1')}/v1"
+    declared = windows_of(site.topology)
+
+    def windows() -> dict[str, int]:
+        told = host.get_fact(Reply, f"{base}/models", 10, _stdin=authorisation(token), _sudo=False)
+        ids = offered(told)
+        live = {key: window for key, window in declared.items() if key.removeprefix("anvil/") in ids}
+        return live if told.code == 200 and live else declared
+
+    return base, token, windows
+
+
 def _restart(
     name: str,
     gateway: Gateway,
     known: Known,
-    windows: dict[str, int],
+    windows: Windows,
     document: OperationMeta,
     plugin: OperationMeta | None,
 ) -> None:
@@ -178,7 +198,7 @@ def windows_of(topology: Topology) -> dict[str, int]:
     return {f"anvil/{preset}": window for preset, window in windows.items() if window}
 
 
-def projection(topology: Topology, gateway: Gateway) -> Router:
+def projection(topology: Topology, gateway: Gateway, windows: dict[str, int]) -> Router:
     """The router as this gateway's document describes it (D3-D5)."""
     models = [
         Model(
@@ -188,25 +208,24 @@ def projection(topology: Topology, gateway: Gateway) -> Router:
             max_output_tokens=derived.max_tokens(preset, window),
             input=("text", "image") if derived.takes_images(topology, preset) else ("text",),
         )
-        for preset, window in ((key.removeprefix("anvil/"), value) for key, value in windows_of(topology).items())
+        for preset, window in ((key.removeprefix("anvil/"), value) for key, value in windows.items())
     ]
     base = gateway.router_url.rstrip("/").removesuffix("/v1")
     return Router(base, topology.router.token[0] if topology.router.token else "ANVIL_ROUTER_TOKEN", tuple(models))
 
 
-def editor(site: Site, gateway: Gateway, known: Known, overwrite: bool) -> Callable[[bytes | None], Edit]:
+def editor(
+    site: Site, gateway: Gateway, known: Known, windows: Windows, overwrite: bool
+) -> Callable[[bytes | None], Edit]:
     """Live bytes -> what `json_file` writes: our part joined in, the operator's formatting kept where possible."""
-    owned = openclaw.document(
-        projection(site.topology, gateway),
-        primary=gateway.primary,
-        timeout_s=gateway.timeout_s,
-        plugin=_declared(gateway, site.topology),
-    )
+    plugin = _declared(gateway, site.topology)
     chosen = openclaw_merge.Options(overwrite_url=options.flag("overwrite_url", False), overwrite=overwrite)
     rewrite = gateway.rewrite_json5 or options.flag("allow_rewrite", False)
 
     def edit(content: bytes | None) -> Edit:
         current, _ = json5_document.parse(content or b"")
+        router = projection(site.topology, gateway, windows())
+        owned = openclaw.document(router, primary=gateway.primary, timeout_s=gateway.timeout_s, plugin=plugin)
         wanted, notes = openclaw_merge.merge(current, owned, known.features, chosen)
         if content and json5_document.same(current, wanted):
             return Edit(text=None, notes=tuple(map(str, notes)))

@@ -24,6 +24,14 @@ class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps({{"data": [{{"id": sys.argv[sys.argv.index("-a") + 1]}}], "argv": sys.argv}}).encode()
         self.send_response(200); self.end_headers(); self.wfile.write(body)
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        choice = {{"index": 0, "message": {{"role": "assistant", "content": "ready"}}, "finish_reason": "stop"}}
+        usage = {{"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}}
+        body = {{"id": "c", "object": "chat.completion", "created": 1, "model": "m"}}
+        body = {{**body, "choices": [choice], "usage": usage}}
+        self.send_response(200); self.send_header("content-type", "application/json"); self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
     def log_message(self, *a): pass
 port = int(sys.argv[sys.argv.index("--port") + 1])
 http.server.ThreadingHTTPServer(("127.0.0.1", port), H).serve_forever()
@@ -69,6 +77,29 @@ planning = ["heavy-local"]
 machine = "here"
 port = {router}
 settle_s = 1
+[gateways.mini]
+machine = "here"
+router_url = "http://127.0.0.1:{router}/v1"
+"""
+# What a release prints; the model list follows the document, as a gateway that applies edits by itself does.
+OPENCLAW = """#!{python}
+import json, os, sys
+home = os.environ["HOME"]
+asked = " ".join(sys.argv[1:])
+if asked == "--version":
+    print("OpenClaw 2026.9.3 (abc)")
+elif asked == "config schema":
+    defaults = {{"properties": {{"modelPolicy": {{}}}}}}
+    print(json.dumps({{"properties": {{"agents": {{"properties": {{"defaults": defaults}}}}}}}}))
+elif asked == "config validate --json":
+    json.load(open(os.environ["OPENCLAW_CONFIG_PATH"]))
+    print("chatter\\n" + json.dumps({{"valid": True, "issues": []}}))
+elif asked.startswith("models list"):
+    rows = json.load(open(home + "/.openclaw/openclaw.json"))["models"]["providers"]["anvil"]["models"]
+    listed = [{{"key": "anvil/" + row["id"], "contextWindow": row["contextWindow"]}} for row in rows]
+    print(json.dumps({{"models": listed}}))
+elif asked == "gateway restart":
+    open(home + "/restarts", "a").write("restarted\\n")
 """
 
 
@@ -90,6 +121,12 @@ class House:
         self.engine, self.topology = folder / "llama-server", folder / "topology.toml"
         self.engine.write_text(ENGINE.format(python=sys.executable))
         self.engine.chmod(0o755)
+        self.document = folder / ".openclaw" / "openclaw.json"
+        self.document.parent.mkdir()
+        self.document.write_text(json.dumps({"gateway": {"port": 18789}}))
+        (folder / ".profile").write_text(f"PATH={folder}:$PATH\n")
+        (folder / "openclaw").write_text(OPENCLAW.format(python=sys.executable))
+        (folder / "openclaw").chmod(0o755)
         self.fast, self.heavy, self.router = free_ports(3)
         self.said = ""
         self.write()
@@ -164,6 +201,9 @@ def test_from_nothing_to_a_live_router_and_back(house: House) -> None:
     assert house.totals("full", "-y", "-vvv")["success"] > 10
     first = house.healthz()["release"]
     assert house.evidence()[-1]["outcome"] == "DONE"
+    document = json.loads(house.document.read_text())
+    assert document["gateway"] == {"port": 18789}
+    assert document["models"]["providers"]["anvil"]["apiKey"] == "${ANVIL_ROUTER_TOKEN}"
 
     totals = house.totals("full", "-y")
     assert (totals["success"], totals["error"]) == (0, 0)

@@ -152,8 +152,8 @@ def test_plugin_files_come_and_go(gateway: Gateway) -> None:
 
 
 def test_the_restart_reaches_the_login_path_only(gateway: Gateway) -> None:
-    arguments = {"login": True, "wanted": {"anvil/chat": 4096}, "applies_itself": lambda: False, "why": "test"}
-    read_back = (gateway_in_step, {"login": True, "wanted": {"anvil/chat": 4096}})
+    arguments = {"login": True, "wanted": lambda: {"anvil/chat": 4096}, "applies_itself": lambda: False, "why": "test"}
+    read_back = (gateway_in_step, {"login": True, "wanted": lambda: {"anvil/chat": 4096}})
     run = play((gateway_restarted, arguments), read_back)
     assert (run.error, run.changed()) == ("", [True, False])
     assert (gateway.home / "restarts").read_text() == "restarted\n"
@@ -161,7 +161,7 @@ def test_the_restart_reaches_the_login_path_only(gateway: Gateway) -> None:
 
 
 def test_a_gateway_that_applied_it_by_itself_is_not_restarted(gateway: Gateway) -> None:
-    arguments = {"login": True, "wanted": {"anvil/chat": 4096}, "applies_itself": lambda: True, "why": "test"}
+    arguments = {"login": True, "wanted": lambda: {"anvil/chat": 4096}, "applies_itself": lambda: True, "why": "test"}
     assert play((gateway_restarted, arguments)).changed() == [False]
     assert not (gateway.home / "restarts").exists()
 
@@ -208,7 +208,7 @@ REACH = {"presets": ("chat",), "release": "r1", "token": "canary-token"}
         ({}, ""),
         ({"release": ""}, ""),
         ({"release": "r2"}, "release r1 answers, r2 was expected"),
-        ({"presets": ("chat", "planning")}, "lacks planning"),
+        ({"presets": ("planning",)}, "offers none of the presets"),
         ({"token": "wrong"}, "answers 401"),
     ],
 )
@@ -220,6 +220,13 @@ def test_the_path_from_the_gateway(
     assert bool(run.error) == bool(problem)
     assert problem in caplog.text
     assert "canary-token" not in caplog.text
+
+
+def test_a_preset_without_a_tier_is_named(router: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run = play((router_reachable, {"base_url": router, **REACH, "presets": ("chat", "planning")}))
+    assert (run.error, run.total_changed) == ("", 0)
+    assert "no tier for planning" in caplog.text
 
 
 @pytest.mark.parametrize(
