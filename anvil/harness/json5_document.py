@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -86,9 +86,9 @@ def reader(module: str) -> ModuleType:
 def _json5(text: str) -> Any:
     if len(text) > MAX_JSON5_BYTES:
         raise Unreadable(f"not plain JSON, and more than {MAX_JSON5_BYTES} characters; write it as plain JSON")
-    loader = reader("loader")
+    parser, loader = reader("parser"), reader("loader").DefaultLoader(parse_constant=_no_constant)
     try:
-        value = loader.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return _value(parser.parse_source(text).value, loader.load)
     except Refusal:
         raise
     except RecursionError:
@@ -96,7 +96,16 @@ def _json5(text: str) -> Any:
     except Exception as error:
         # On broken input its recovery may trip over itself: whatever it raises, the text cannot be read.
         raise Unreadable(_reason(error), *_place(error, text)) from None
-    return _strings_joined(value)
+
+
+def _value(node: Any, scalar: Callable[[Any], Any]) -> Any:
+    """The library's own loader keeps the last of two equal keys in silence, so objects are made here."""
+    if hasattr(node, "key_value_pairs"):
+        return _unique([(scalar(key), _value(value, scalar)) for key, value in node.key_value_pairs])
+    if hasattr(node, "trailing_comma"):
+        return [_value(item, scalar) for item in node.values]
+    found = scalar(node)
+    return _joined(found) if isinstance(found, str) else found
 
 
 def _reason(error: Exception) -> str:
@@ -150,16 +159,6 @@ def _children(value: object) -> Iterator[object]:
         yield from value.values()
     elif isinstance(value, list):
         yield from value
-
-
-def _strings_joined(value: Any) -> Any:
-    if isinstance(value, str):
-        return _joined(value)
-    if isinstance(value, list):
-        return [_strings_joined(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _strings_joined(item) for key, item in value.items()}
-    return value
 
 
 def _joined(text: str) -> str:

@@ -95,7 +95,8 @@ def _edits(text: str, node: Any, current: Any, wanted: Any) -> Iterator[Edit]:
             yield from _appended(text, node, items, comma=bool(current))
     else:
         start, end = _span(node)
-        yield start, end, _value(wanted, _indent(text, start))
+        inline = "\n" not in text[start:end] and isinstance(current, dict | list)
+        yield start, end, _value(wanted, None if inline else _indent(text, start))
 
 
 def _grown(current: list[Any], wanted: list[Any]) -> bool:

@@ -1,0 +1,99 @@
+"""Where ``anvil harness`` learns about the router: from the running one, or from the topology."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import httpx
+import msgspec
+
+from anvil.harness.model import File, Model, Router, max_output, title
+from anvil.topology import derived, load
+
+FAILED: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 3
+SECONDS: Final = 10.0
+DEFAULT_TOKEN_ENV: Final = "ANVIL_ROUTER_TOKEN"  # noqa: S105 - the name of a variable
+
+
+class Answer(msgspec.Struct):
+    """What GET /v1/harness/{name} says, as far as it is used here."""
+
+    env: dict[str, str]
+    files: list[File]
+    models: list[Model]
+    notes: list[str]
+
+
+def stop(message: str, code: int) -> click.ClickException:
+    problem = click.ClickException(message)
+    problem.exit_code = code  # type: ignore[misc] # click reads it from the instance, and declares it on the class
+    return problem
+
+
+def described(topology: Path | None, base_url: str | None, token_env: str | None) -> Router:
+    """From the topology, by the same rules as the running router's own answer (contract operations.md 3.3, D3-D5)."""
+    file = topology or load.path(os.environ, Path("inventory/topology.toml"))
+    try:
+        found = load.load(file, os.environ)
+    except load.TopologyError as error:
+        raise stop(str(error), USAGE) from None
+    models = []
+    for preset in derived.active(found).presets:
+        window = derived.window(found, preset)
+        if window is not None:
+            images = derived.takes_images(found, preset)
+            kinds: Any = ("text", "image") if images else ("text",)
+            models.append(Model(preset, title(preset), window, max_output(preset, window), kinds))
+    if not models:
+        raise stop(f"{file}: no preset can be served; a client has nothing to ask for", FAILED)
+    names = found.router.token
+    url = (base_url or f"http://127.0.0.1:{found.router.port}").rstrip("/").removesuffix("/v1")
+    return Router(url, token_env or (names[0] if names else DEFAULT_TOKEN_ENV), tuple(models))
+
+
+def ask(client: str, url: str, token_env: str | None, release: str) -> bytes:
+    token = os.environ.get(token_env or DEFAULT_TOKEN_ENV, "").strip()
+    parameters = {key: value for key, value in (("token_env", token_env), ("version", release)) if value}
+    try:
+        answer = httpx.get(
+            f"{_base(url)}/v1/harness/{client}",
+            params=parameters,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=SECONDS,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        raise stop(f"no router answers at {url} ({type(error).__name__}); see --url", UNREACHABLE) from None
+    if answer.status_code == 401:
+        raise stop(f"the router wants a token: set {token_env or DEFAULT_TOKEN_ENV}, or see --token-env", FAILED)
+    if answer.status_code != 200:
+        raise stop(f"the router answered {answer.status_code}: {answer.text[:300]}", FAILED)
+    return answer.content
+
+
+def _base(url: str) -> str:
+    try:
+        base = httpx.URL(url.rstrip("/").removesuffix("/v1"))
+    except httpx.InvalidURL:
+        base = httpx.URL("")
+    if base.scheme not in ("http", "https") or not base.host:
+        raise stop(f"--url {url!r} is not an http or https URL, for example http://127.0.0.1:8000", USAGE)
+    if base.host == "localhost":
+        click.echo("note: localhost is read as 127.0.0.1", err=True)
+        base = base.copy_with(host="127.0.0.1")
+    return str(base).rstrip("/")
+
+
+def decoded(content: bytes) -> Answer:
+    try:
+        answer = msgspec.json.decode(content, type=Answer)
+    except msgspec.DecodeError:
+        raise stop("the answer is not a client's configuration; is --url an anvil router?", FAILED) from None
+    if not answer.models:
+        raise stop("the router can serve no preset now; see `anvil doctor`", FAILED)
+    return answer
