@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import OperationMeta, operation
 from pyinfra.context import host, state
 
@@ -57,6 +58,8 @@ def stopped() -> None:
 @deploy("Retire")
 def retired() -> None:
     """Remove containers by name; `name=` and `retire=` are the same here."""
+    if not options.names("retire") and not options.names("name"):
+        raise PyinfraError("retire.py needs --data name=CONTAINER")
     _retire(here())
 
 
@@ -64,8 +67,10 @@ def retired() -> None:
 def adopted() -> None:
     """Take over the containers named by `adopt=` that carry our names but not our project."""
     site = here()
-    wanted = selection.serves(site.topology, "adopt", options.names("adopt"))
-    _bring_up(site, wanted or ("",))
+    named = selection.serves(site.topology, "adopt", options.names("adopt"))
+    if not named:
+        raise PyinfraError("adopt.py needs --data adopt=SERVE")
+    _bring_up(site, named)
 
 
 def _stop_unwanted(site: Site) -> None:

@@ -1,0 +1,224 @@
+"""What a run refuses, and what it understands, before it connects to anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from anvil.deploys import inventory, options, secrets, selection
+from anvil.deploys.changes import differing
+from anvil.deploys.router import disagreement
+from anvil.hosts.secrets import would_be_lost
+from anvil.render.artefacts import Release, render
+from anvil.render.env import Secrets
+from anvil.topology import load
+from anvil.topology.model import Topology
+
+TEXT = """
+schema = "anvil.topology/v1"
+deployment = "home"
+mapping_version = "1"
+[machines.forge]
+platform = "linux"
+address = "10.0.0.1"
+ssh = {{ user = "anvil", port = 2222, known_hosts = "/etc/known" }}
+[machines.mini]
+platform = "macos"
+sudo = false
+[serves.fast]
+machine = "forge"
+engine = "custom"
+image = "repo:1"
+argv = ["serve"]
+container = "{fast}"
+served_model = "tiny"
+port = 30003
+context = 4096
+[serves.heavy]
+machine = "forge"
+engine = "custom"
+image = "repo:1"
+argv = ["serve"]
+container = "{heavy}"
+served_model = "big"
+port = 30002
+context = 8192
+[tiers.fast-local]
+serve = "fast"
+[tiers.heavy-local]
+serve = "heavy"
+[presets]
+chat = ["fast-local", "heavy-local"]
+[router]
+machine = "forge"
+image = "anvil-router:1"
+[gateways.mini]
+machine = "mini"
+router_url = "http://10.0.0.1:8000/v1"
+"""
+
+
+def topology(fast: str = "c-fast", heavy: str = "c-heavy") -> Topology:
+    return load.loads(TEXT.format(fast=fast, heavy=heavy), {}, "t.toml")
+
+
+def groups() -> inventory.Groups:
+    return inventory.over_ssh(inventory.Checked(topology(), "t.toml"))
+
+
+def test_hosts_carry_their_ssh_data() -> None:
+    found = groups()
+    assert [name for name, _ in found["machines"]] == ["forge", "mini"]
+    forge, mini = (data for _, data in found["machines"])
+    assert (forge["ssh_hostname"], forge["ssh_user"], forge["ssh_port"], forge["_sudo"]) == (
+        "10.0.0.1",
+        "anvil",
+        2222,
+        True,
+    )
+    assert forge["ssh_strict_host_key_checking"] == "yes"
+    assert (mini["ssh_hostname"], mini["_sudo"]) == ("mini", False)
+    assert {name: [host for host, _ in hosts] for name, hosts in found.items()} == {
+        "machines": ["forge", "mini"],
+        "gpu": ["forge"],
+        "router": ["forge"],
+        "gateway": ["mini"],
+    }
+
+
+@pytest.mark.parametrize("limit", [["--limit", "forge"], ["--limit=gateway"], ["--limit", "f*", "--limit", "mini"], []])
+def test_a_limit_that_means_something(limit: list[str]) -> None:
+    assert inventory.limited(groups(), limit)
+
+
+@pytest.mark.parametrize("limit", [["--limit", "nope"], ["--limit=forge", "--limit=nope"]])
+def test_a_limit_that_matches_no_host_is_refused(limit: list[str]) -> None:
+    with pytest.raises(PyinfraError, match="--limit nope matches no host; there are: forge, mini"):
+        inventory.limited(groups(), limit)
+
+
+def test_an_inventory_without_hosts_is_refused() -> None:
+    with pytest.raises(PyinfraError, match="no machines"):
+        inventory.limited({"machines": []}, [])
+
+
+def test_a_local_inventory_is_one_machine() -> None:
+    with pytest.raises(PyinfraError, match="exactly one machine"):
+        inventory.here(inventory.Checked(topology(), "t.toml"))
+
+
+def test_a_wrong_topology_is_one_clear_line_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "t.toml"
+    file.write_text(TEXT.format(fast="same", heavy="same"))
+    monkeypatch.setenv("ANVIL_TOPOLOGY", str(file))
+    with pytest.raises(PyinfraError, match=r"t\.toml: .*same"):
+        inventory.checked("inventory/topology.toml")
+    file.write_text("schema = ")
+    with pytest.raises(PyinfraError, match="not TOML"):
+        inventory.checked("inventory/topology.toml")
+
+
+@pytest.mark.parametrize(
+    ("key", "deploy", "message"),
+    [
+        ("onyl", "serves", "did you mean only"),
+        ("xyzzy", "serves", "unknown key; known: adopt"),
+        ("only", "full", "full.py does not use it; it belongs to serves"),
+        ("only", "serves", ""),
+        ("only", "", ""),
+        ("mode", "full", ""),
+        ("ssh_user", "full", ""),
+    ],
+)
+def test_data_keys(key: str, deploy: str, message: str) -> None:
+    if not message:
+        options.refuse_unknown([key], deploy)
+        return
+    with pytest.raises(PyinfraError, match=message):
+        options.refuse_unknown([key], deploy)
+
+
+def test_every_deploy_file_that_an_option_belongs_to_exists() -> None:
+    files = {path.stem for path in (Path(__file__).parents[3] / "deploy").glob("*.py")}
+    assert {user for users in options.USED_BY.values() for user in users or ()} <= files
+
+
+def test_serves_by_name_or_container() -> None:
+    assert selection.serves(topology(), "only", ["c-heavy", "fast"]) == ("heavy", "fast")
+    with pytest.raises(PyinfraError, match="no serve has this name; there are: fast, heavy"):
+        selection.serves(topology(), "only", ["fast", "nope"])
+    with pytest.raises(PyinfraError, match="means fast and heavy"):
+        selection.serves(topology(fast="heavy"), "only", ["heavy"])
+
+
+def test_containers_to_remove() -> None:
+    assert selection.containers(topology(), ["fast", "c-fast", "leftover"]) == ("c-fast", "leftover")
+    with pytest.raises(PyinfraError, match="nothing was removed"):
+        selection.containers(topology(fast="heavy"), ["heavy"])
+    with pytest.raises(PyinfraError, match="confirm=router"):
+        selection.containers(topology(), ["anvil-router"])
+    assert selection.containers(topology(), ["anvil-router"], "router") == ("anvil-router",)
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "said"),
+    [
+        (None, {"image": "a"}, ""),
+        ({"image": "a"}, {"image": "b"}, "image: a -> b"),
+        ({"command": ["--a", "1", "x"]}, {"command": ["--a", "2", "x"]}, "command: --a 1 -> 2"),
+        ({"command": ["x"]}, {"command": ["x", "--new"]}, "command: nothing -> --new"),
+        ({"environment": {"A": "1", "B": "2"}}, {"environment": {"A": "1", "B": "3"}}, "environment: B"),
+        ({"labels": {"anvil.revision": "a"}}, {"labels": {"anvil.revision": "b"}}, ""),
+        ({}, {"image": "b"}, ""),
+        ({"ports": None, "image": "a"}, {"ports": ["1:1"], "image": "a"}, "ports"),
+    ],
+)
+def test_what_differs_in_words(live: dict[str, Any] | None, wanted: dict[str, Any], said: str) -> None:
+    assert differing(live, wanted) == said
+
+
+def test_secrets_come_from_the_environment_first(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("A='file'\nexport B=\"also file\"\n# comment\n")
+    held = secrets.held(["A", "B", "C"], {"A": "environment"}, file)
+    assert held.plain() == {"A": "environment", "B": "also file"}
+    assert held.sources == {"A": "the environment", "B": str(file)}
+    assert "environment" not in repr(held.values)
+    file.write_text("A=fine\nB=$(id)\n")
+    with pytest.raises(PyinfraError, match="line 2"):
+        secrets.held(["A"], {}, file)
+    with pytest.raises(PyinfraError, match="no such file"):
+        secrets.file_of(str(tmp_path / "gone"))
+    assert secrets.file_of("none") is None
+
+
+def test_a_redeploy_does_not_lose_a_secret() -> None:
+    assert would_be_lost(["A", "B", "OLD"], ["A", "B"], ["A"]) == ["B"]
+    assert would_be_lost(["A", "B"], ["A", "B"], ["A"], drop="B") == []
+
+
+def release() -> Release:
+    return render(topology(), Secrets(digests={"ANVIL_ROUTER_TOKEN": "0" * 64})).release
+
+
+def said(release: Release) -> dict[str, Any]:
+    config = release.config
+    keys = ("id", "model", "context_limit", "privacy", "dialect")
+    return {
+        "mapping_version": config.mapping_version,
+        "tiers": [{key: getattr(tier, key) for key in keys} for tier in config.tiers],
+        "presets": {name: [{"tier": tier} for tier in order] for name, order in config.presets.items()},
+    }
+
+
+def test_a_loader_that_reads_the_release_otherwise() -> None:
+    made = release()
+    assert disagreement(said(made), made) == ""
+    other = said(made)
+    other["tiers"][0]["context_limit"] = 1
+    assert disagreement(other, made).startswith("tiers: ")
+    assert disagreement({**said(made), "presets": {}}, made).startswith("presets: ")
+    assert disagreement({}, made).startswith("mapping_version: ")
