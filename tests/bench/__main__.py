@@ -103,7 +103,7 @@ def _say(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the main scenarios in about 25 seconds")
+    parser.add_argument("--quick", action="store_true", help="the main scenarios in about half a minute")
     parser.add_argument("--rounds", type=int, help="rounds of all lanes (3; quick 2)")
     parser.add_argument("--seconds", type=float, help="length of one load (1.5; quick 0.5)")
     parser.add_argument("--only", metavar="TEXT", help="scenarios whose key contains TEXT, e.g. chat-16, stream")

@@ -11,7 +11,7 @@ CHAT_PATH, MESSAGES_PATH = "/v1/chat/completions", "/v1/messages"
 MARKER = "one line at a time"
 HEALTH_MARKER = '"status":"ok"'
 CHUNK_DELAY_MS = 20
-TURNS = 3
+TURNS, QUICK_TURNS = 3, 2
 
 
 class Scenario(Struct, frozen=True):
@@ -110,13 +110,14 @@ class Plan(Struct, frozen=True):
 
 
 def plan(*, quick: bool, rounds: int | None, seconds: float | None, only: str) -> Plan:
-    """The full plan takes about three minutes, the quick one about 25 seconds."""
+    """The full plan takes about four minutes, the quick one about half a minute."""
+    turns = QUICK_TURNS if quick else TURNS
     chosen = [s for s in [*plain(), *streams()] if (s.quick or not quick) and only in s.key]
     return Plan(
         rounds=rounds or (2 if quick else 3),
         # Many short turns: a neighbour's burst then hits one pair of figures, which the median forgets.
-        turns=TURNS,
-        seconds=(seconds or (0.75 if quick else 1.5)) / TURNS,
+        turns=turns,
+        seconds=(seconds or (0.5 if quick else 1.5)) / turns,
         chunks=30 if quick else 60,
         # Streams follow each other on a connection until this long after the start.
         stream_seconds=0.1 if quick else 1.5,
