@@ -73,11 +73,9 @@ class Lab:
 
     def deploy(self, file: str, *options: str, topology: Path | None = None, token: str = TOKEN) -> Run:
         """Run one deploy file over the whole inventory as an operator would, without a question."""
-        words = [Path(sys.executable).with_name("pyinfra"), "inventory/hosts.py", f"deploy/{file}", "--json"]
-        words += [*options, "--data", "env_file=none"]
         with self.step(f"pyinfra deploy/{file} {' '.join(options)}"):
             done = subprocess.run(
-                [str(word) for word in words],
+                pyinfra(file, *options),
                 cwd=ROOT,
                 env=self.environment(topology, token),
                 stdin=subprocess.DEVNULL,
@@ -88,6 +86,38 @@ class Lab:
             )
         run = outcome(done)
         return run if run.code == 0 else replace(run, story=run.story + self.evidence())
+
+    def deploy_until(self, file: str, seen: str, *, topology: Path) -> None:
+        """Start a deploy and kill the controller as soon as a command succeeds on `forge`."""
+        controller = subprocess.Popen(
+            pyinfra(file, "-y"),
+            cwd=ROOT,
+            env=self.environment(topology, TOKEN),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with self.step(f"pyinfra deploy/{file} killed on the way"):
+            try:
+                self.wait("forge", seen, 60)
+                assert controller.poll() is None, "the controller ended before it was killed"
+            finally:
+                controller.kill()
+                controller.wait()
+
+    def wait(self, name: str, condition: str, seconds: float) -> None:
+        """Until a command succeeds on a host."""
+        end = time.monotonic() + seconds
+        while self.ssh(name, f"if {condition} >/dev/null; then echo yes; fi") != "yes\n":
+            assert time.monotonic() < end, f"{name}: `{condition}` did not come true within {seconds} s"
+            time.sleep(0.2)
+
+    def topology(self, folder: Path, old: str, new: str) -> Path:
+        """A copy of the rehearsal's topology with one line changed."""
+        text = Path(__file__).with_name("topology.toml").read_text()
+        assert text.count(old) == 1
+        (folder / "topology.toml").write_text(text.replace(old, new))
+        return folder / "topology.toml"
 
     def evidence(self) -> str:
         """What to look at after a failure: containers, the router's own words, the promotions."""
@@ -138,6 +168,12 @@ class Lab:
             listed = "docker ps -aq; docker network ls -q; docker volume ls -q; docker image ls -aq"
             files["docker"] = sorted(self.ssh("forge", listed).split())
         return files
+
+
+def pyinfra(file: str, *options: str) -> list[str]:
+    """The command an operator would type, its answers as JSON."""
+    program = str(Path(sys.executable).with_name("pyinfra"))
+    return [program, "inventory/hosts.py", f"deploy/{file}", "--json", *options, "--data", "env_file=none"]
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> Run:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from decision_samples import CONFIG, tier
+from tests.unit.router.decision_samples import CONFIG, tier
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from decision_samples import attempt, decision, in_store, metrics
+from tests.unit.router.decision_samples import attempt, decision, in_store, metrics
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from decision_samples import attempt, decision, fell_back, id_at
+from tests.unit.router.decision_samples import attempt, decision, fell_back, id_at
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ import timeit
 
 import msgspec
 import pytest
-from decision_samples import attempt, decision, fell_back
+from tests.unit.router.decision_samples import attempt, decision, fell_back
 from hypothesis import given
 from hypothesis import strategies as st
 

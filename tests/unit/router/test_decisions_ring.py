@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 
 import pytest
-from decision_samples import SilentLog, decision, fell_back, id_at, metrics
+from tests.unit.router.decision_samples import SilentLog, decision, fell_back, id_at, metrics
 from hypothesis import given
 from hypothesis import strategies as st
 

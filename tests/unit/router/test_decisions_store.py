@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from decision_samples import START, Counts, SilentLog, decision, fell_back, id_at, in_store, metrics
+from tests.unit.router.decision_samples import START, Counts, SilentLog, decision, fell_back, id_at, in_store, metrics
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from decision_samples import attempt, decision, fell_back, id_at
+from tests.unit.router.decision_samples import attempt, decision, fell_back, id_at
 from hypothesis import given
 from hypothesis import strategies as st
 

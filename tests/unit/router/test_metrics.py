@@ -6,7 +6,7 @@ import timeit
 from typing import Any
 
 import pytest
-from decision_samples import CONFIG, SilentLog, attempt, decision, fell_back, metrics
+from tests.unit.router.decision_samples import CONFIG, SilentLog, attempt, decision, fell_back, metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics

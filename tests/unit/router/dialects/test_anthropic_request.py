@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from anthropic_samples import NONCE, body, claude_code
+from tests.unit.router.dialects.anthropic_samples import NONCE, body, claude_code
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from typing import Any
 import anthropic
 import httpx2 as httpx  # what the SDK speaks
 import pytest
-from anthropic_samples import FULL_STREAM, body, claude_code, sse, tier
+from tests.unit.router.dialects.anthropic_samples import FULL_STREAM, body, claude_code, sse, tier
 
 from anvil.router.dialects import anthropic_messages as dialect
 from anvil.router.dialects import openai_chat

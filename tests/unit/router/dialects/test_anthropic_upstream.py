@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from anthropic_samples import NONCE, body, claude_code, tier
+from tests.unit.router.dialects.anthropic_samples import NONCE, body, claude_code, tier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

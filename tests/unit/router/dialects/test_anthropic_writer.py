@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from anthropic_samples import FULL_STREAM, TEXT_START, begin, block, body, end, sse
+from tests.unit.router.dialects.anthropic_samples import FULL_STREAM, TEXT_START, begin, block, body, end, sse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from responses_samples import CODEX_TOOLS, REPLY, body, codex
+from tests.unit.router.dialects.responses_samples import CODEX_TOOLS, REPLY, body, codex
 
 from anvil.router.dialects import openai_responses as dialect
 from anvil.router.gate import fold, unfold

@@ -10,7 +10,7 @@ import httpx2 as httpx  # what the SDK speaks
 import openai
 import pydantic
 import pytest
-from responses_samples import REPLY
+from tests.unit.router.dialects.responses_samples import REPLY
 
 from anvil.router.dialects import openai_responses as dialect
 from anvil.router.turn import (

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from responses_samples import CODEX_INPUT, body, called, codex, output, said, tier
-from test_responses_request import BODY, parsed
+from tests.unit.router.dialects.responses_samples import CODEX_INPUT, body, called, codex, output, said, tier
+from tests.unit.router.dialects.test_responses_request import BODY, parsed
 
 from anvil.router.dialects import TierModule, anthropic_messages, openai_chat, openai_responses
 from anvil.router.turn import UpstreamRequest
