@@ -119,9 +119,9 @@ class ReadMessage(Struct):
 
 _MESSAGES = msgspec.json.Decoder(list[WireMessage])
 _MESSAGE = msgspec.json.Decoder(WireMessage)
-_CONTENT = msgspec.json.Decoder(Content)
+_CONTENT: msgspec.json.Decoder[str | list[Any] | None] = msgspec.json.Decoder(Content)
 _PART = msgspec.json.Decoder(Part)
-_RAWS = msgspec.json.Decoder(list[Raw])
+_RAWS: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _STRING = msgspec.json.Decoder(str)
 _KINDS: dict[str, type[Struct]] = {
@@ -186,7 +186,8 @@ def read_content(raw: Raw, path: str, names: set[str]) -> str | list[Any] | None
     except msgspec.ValidationError:
         if bytes(raw)[:1] != b"[":
             raise BadRequest(f"{path}: must be a string, a list or null") from None
-    return [_part(item, f"{path}[{at}]", names) for at, item in enumerate(decode(_RAWS, raw, path))]
+    items: list[Raw] = decode(_RAWS, raw, path)
+    return [_part(item, f"{path}[{at}]", names) for at, item in enumerate(items)]
 
 
 def _part(raw: Raw, path: str, names: set[str]) -> object:

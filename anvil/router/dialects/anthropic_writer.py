@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
@@ -55,7 +55,7 @@ class StreamWriter:
 
     def start(self) -> bytes:
         usage = self._usage or Usage(self._reply.prompt_estimate, 0, estimated=True)
-        message = {
+        message: dict[str, object] = {
             "id": f"msg_{self._reply.id}",
             "type": "message",
             "role": "assistant",
@@ -184,7 +184,7 @@ class StreamWriter:
         out = self._close()
         for at, payload in enumerate(event.frames):
             frame = {**_fields(payload), "index": self._index}
-            out += named_frame(_plain(frame["type"]), splice(frame))
+            out += named_frame(_plain(cast("Raw", frame["type"])), splice(frame))
             if at == 0 and self._index == 0:
                 out += PING
         self._index += 1

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.unit.router.decision_samples import CONFIG, tier
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from anvil.router.config import RouterConfig
 from anvil.router.cost import attempt_cost, split, sync_prices
+from tests.unit.router.decision_samples import CONFIG, tier
 
 NOW = 1_767_603_600.0
 PRICES = {

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.router.decision_samples import attempt, decision, in_store, metrics
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from anvil.router.decisions.record import Decision, IntentRecord, IntentSignals
 from anvil.router.decisions.story import tell
 from anvil.router.log import Log
 from anvil.router.redact import Scrubber, redact, upstream_message
+from tests.unit.router.decision_samples import attempt, decision, in_store, metrics
 
 
 @pytest.fixture(autouse=True)

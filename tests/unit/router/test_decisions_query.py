@@ -6,13 +6,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.unit.router.decision_samples import attempt, decision, fell_back, id_at
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anvil.router.decisions import BadQuery, parse_query
 from anvil.router.decisions.query import Query
 from anvil.router.decisions.record import ENDPOINTS, FAILURE_CLASSES, OUTCOMES, WORK_CLASSES, timestamp
+from tests.unit.router.decision_samples import attempt, decision, fell_back, id_at
 
 
 def test_nothing_asked() -> None:

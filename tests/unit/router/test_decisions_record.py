@@ -9,7 +9,6 @@ import timeit
 
 import msgspec
 import pytest
-from tests.unit.router.decision_samples import attempt, decision, fell_back
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from anvil.router.decisions.record import (
     sanitise,
     timestamp,
 )
+from tests.unit.router.decision_samples import attempt, decision, fell_back
 
 
 @pytest.fixture(autouse=True)

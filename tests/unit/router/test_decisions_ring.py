@@ -8,7 +8,6 @@ import threading
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.unit.router.decision_samples import SilentLog, decision, fell_back, id_at, metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from anvil.router.config import DecisionsConfig
 from anvil.router.decisions import Recorder, TooManyFollowers, parse_query
 from anvil.router.decisions import follow as module
 from anvil.router.decisions.ring import Ring
+from tests.unit.router.decision_samples import SilentLog, decision, fell_back, id_at, metrics
 
 
 @given(st.integers(1, 7), st.integers(0, 25), st.integers(0, 25), st.integers(1, 30))

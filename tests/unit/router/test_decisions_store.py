@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.router.decision_samples import START, Counts, SilentLog, decision, fell_back, id_at, in_store, metrics
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from anvil.router.decisions import Recorder, parse_query, search, stored
 from anvil.router.decisions import store as module
 from anvil.router.decisions.record import Decision
 from anvil.router.decisions.store import Store
+from tests.unit.router.decision_samples import START, Counts, SilentLog, decision, fell_back, id_at, in_store, metrics
 
 
 def open_store(path: Path, counts: Counts, **changes: Any) -> Store:

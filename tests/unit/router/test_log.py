@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.router.decision_samples import attempt, decision, fell_back, id_at
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anvil.router import log as module
 from anvil.router.log import Log, audit_fields
 from anvil.router.redact import Scrubber
+from tests.unit.router.decision_samples import attempt, decision, fell_back, id_at
 
 KEY = "canary-Kx92bQ7vtoken"
 

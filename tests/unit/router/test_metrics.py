@@ -6,7 +6,6 @@ import timeit
 from typing import Any
 
 import pytest
-from tests.unit.router.decision_samples import CONFIG, SilentLog, attempt, decision, fell_back, metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -16,6 +15,7 @@ from anvil.router import metrics as module
 from anvil.router.config import DecisionsConfig
 from anvil.router.decisions import Recorder
 from anvil.router.metrics import Metrics
+from tests.unit.router.decision_samples import CONFIG, SilentLog, attempt, decision, fell_back, metrics
 
 COUNTERS = {
     "anvil_requests_total": ("endpoint", "outcome", "work_class", "status"),

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.router.dialects.anthropic_samples import FULL_STREAM, TEXT_START, begin, block, end, sse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -32,6 +31,7 @@ from anvil.router.turn import (
     ToolOpen,
     UsageReport,
 )
+from tests.unit.router.dialects.anthropic_samples import FULL_STREAM, TEXT_START, begin, block, end, sse
 
 
 def answer(**fields: Any) -> Answer:

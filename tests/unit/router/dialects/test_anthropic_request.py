@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.router.dialects.anthropic_samples import NONCE, body, claude_code
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anvil.router.dialects import anthropic_messages as dialect
 from anvil.router.turn import BadRequest, Document, Image, Message, Opaque, Reasoning, Text, ToolCall, ToolResult, Turn
+from tests.unit.router.dialects.anthropic_samples import NONCE, body, claude_code
 
 
 def parsed(**fields: Any) -> Turn:

@@ -9,11 +9,11 @@ from typing import Any
 import anthropic
 import httpx2 as httpx  # what the SDK speaks
 import pytest
-from tests.unit.router.dialects.anthropic_samples import FULL_STREAM, body, claude_code, sse, tier
 
 from anvil.router.dialects import anthropic_messages as dialect
 from anvil.router.dialects import openai_chat
 from anvil.router.turn import Answer, BadRequest, Event, Fault, Finish, Reply, Text, TextDelta, ToolCall, ToolDone, Turn
+from tests.unit.router.dialects.anthropic_samples import FULL_STREAM, body, claude_code, sse, tier
 
 REPLY = Reply("0123456789abcdef01234567", "planning", 1_700_000_000, prompt_estimate=3)
 SAME = Reply("0123456789abcdef01234567", "planning", 1_700_000_000, prompt_estimate=3, same_dialect=True)

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.router.dialects.anthropic_samples import NONCE, body, claude_code, tier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from anvil.router.dialects import anthropic_messages as dialect
 from anvil.router.dialects import openai_chat
 from anvil.router.dialects.encode import WindowTooSmall
 from anvil.router.turn import UpstreamRequest
+from tests.unit.router.dialects.anthropic_samples import NONCE, body, claude_code, tier
 
 
 def passed(data: bytes, **keys: Any) -> tuple[dict[str, Any], UpstreamRequest]:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.router.dialects.anthropic_samples import FULL_STREAM, TEXT_START, begin, block, body, end, sse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -35,6 +34,7 @@ from anvil.router.turn import (
     Usage,
     UsageReport,
 )
+from tests.unit.router.dialects.anthropic_samples import FULL_STREAM, TEXT_START, begin, block, body, end, sse
 
 ID = "0123456789abcdef01234567"
 SHOW = {"thinking": {"type": "enabled", "budget_tokens": 1024}}

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from tests.unit.router.dialects.responses_samples import CODEX_TOOLS, REPLY, body, codex
 
 from anvil.router.dialects import openai_responses as dialect
 from anvil.router.gate import fold, unfold
@@ -33,6 +32,7 @@ from anvil.router.turn import (
     Usage,
     UsageReport,
 )
+from tests.unit.router.dialects.responses_samples import CODEX_TOOLS, REPLY, body, codex
 
 PLAIN = dialect.parse(body(stream=True))
 CODEX = dialect.parse(codex())

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from tests.unit.router.dialects.responses_samples import CODEX_INPUT, CODEX_TOOLS, body, called, codex, output, said
 
 from anvil.router.dialects import openai_responses as dialect
 from anvil.router.turn import (
@@ -28,6 +27,7 @@ from anvil.router.turn import (
     ToolResult,
     Turn,
 )
+from tests.unit.router.dialects.responses_samples import CODEX_INPUT, CODEX_TOOLS, body, called, codex, output, said
 
 
 def neutral(*items: Any, **fields: Any) -> Conversation:

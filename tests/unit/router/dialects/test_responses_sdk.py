@@ -10,7 +10,6 @@ import httpx2 as httpx  # what the SDK speaks
 import openai
 import pydantic
 import pytest
-from tests.unit.router.dialects.responses_samples import REPLY
 
 from anvil.router.dialects import openai_responses as dialect
 from anvil.router.turn import (
@@ -29,6 +28,7 @@ from anvil.router.turn import (
     Turn,
     Usage,
 )
+from tests.unit.router.dialects.responses_samples import REPLY
 
 USAGE = Usage(9, 3, cached=4, reasoning=1)
 WEATHER: dict[str, Any] = {

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from tests.unit.router.dialects.responses_samples import CODEX_INPUT, body, called, codex, output, said, tier
-from tests.unit.router.dialects.test_responses_request import BODY, parsed
 
 from anvil.router.dialects import TierModule, anthropic_messages, openai_chat, openai_responses
 from anvil.router.turn import UpstreamRequest
+from tests.unit.router.dialects.responses_samples import CODEX_INPUT, body, called, codex, output, said, tier
+from tests.unit.router.dialects.test_responses_request import BODY, parsed
 
 PERMISSIONS = "<permissions instructions>\nfull access\n</permissions instructions>"
 TIERS: dict[str, TierModule] = {"openai": openai_chat, "anthropic": anthropic_messages}
