@@ -6,16 +6,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from anvil.router.config import ConfigError, RouterConfig, TierConfig, silence
 from anvil.router.upstream import Upstream, UpstreamError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 DISCOVERY_TIMEOUT_S = 5.0
 DISCOVERY_EVERY_S = 5.0
@@ -46,10 +41,16 @@ class Places:
     def waiting(self) -> int:
         return len(self._queue)
 
-    async def take(self, timeout: float) -> None:
-        """Raises Busy after ``timeout`` seconds."""
+    def take_free(self) -> bool:
+        """Take a place if one is free, without waiting."""
         if self._limit is None or (self.in_flight < self._limit and not self._queue):
             self.in_flight += 1
+            return True
+        return False
+
+    async def take(self, timeout: float) -> None:
+        """Wait for a place, first come, first served. Raises Busy after ``timeout`` seconds."""
+        if self.take_free():
             return
         place = asyncio.get_running_loop().create_future()
         self._queue.append(place)
@@ -120,14 +121,6 @@ class Backend:
             pass
         finally:
             self._asking = None
-
-    @asynccontextmanager
-    async def place(self, timeout: float) -> AsyncIterator[None]:
-        await self.places.take(timeout)
-        try:
-            yield
-        finally:
-            self.places.release()
 
 
 def base_of(tier: TierConfig) -> str:

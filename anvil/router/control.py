@@ -93,6 +93,7 @@ async def decisions(runtime: Runtime, request: Request) -> Plain | None:
     if query.follow:
         await _follow(runtime, request, query)
         return None
+    runtime.settle()
     page = await runtime.recorder.query(query)
     if query.format == "jsonl":
         return Plain(200, page.jsonl(), content_type="application/jsonl")
@@ -115,6 +116,7 @@ async def _follow(runtime: Runtime, request: Request, query: Any) -> None:
 
 
 async def decision(runtime: Runtime, request: Request) -> Plain:
+    runtime.settle()
     record = await runtime.recorder.get(request.item)
     if record is None:
         raise _unknown(f"no decision {request.item[:64]}")
@@ -122,6 +124,7 @@ async def decision(runtime: Runtime, request: Request) -> Plain:
 
 
 async def metrics(runtime: Runtime, request: Request) -> Plain:
+    runtime.settle()
     runtime.sync_reloads()
     content_type, body = await asyncio.to_thread(runtime.metrics.render, request.head.get("accept") or "")
     return Plain(200, body, content_type=content_type)

@@ -80,6 +80,7 @@ class Exchange:
         "deadline",
         "decision_id",
         "endpoint",
+        "finished_at",
         "first_byte_at",
         "inbound",
         "intent",
@@ -124,6 +125,7 @@ class Exchange:
         self.trace_id: str | None = None
         self.caller_model: str | None = None
         self.urgency: str | None = None
+        self.finished_at = 0.0
         self.connection: Connection | None = None
 
     @classmethod

@@ -12,6 +12,7 @@ from msgspec import Struct
 from anvil.router import config as configuration
 from anvil.router.backends import Binding, bind
 from anvil.router.config import ConfigError, RouterConfig
+from anvil.router.cost import sync_prices
 from anvil.router.profile import Profile
 
 _RELEASE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -38,13 +39,16 @@ def load(path: Path, *, mode: str | None, environ: Mapping[str, str], discover: 
     """Read configuration, profile and secrets; decide which tiers are bound. Raises ConfigError with every problem."""
     real = path.expanduser().resolve()
     config = configuration.load(real, environ=dict(environ))
-    profile, digest, notes = load_profile(config, mode)
+    profile, digest, notes = load_profile(config, mode, real.parent)
+    config_hash = configuration.config_hash(config, digest)
+    if config.cost_sync and discover:
+        config = sync_prices(config, warn=notes.append, failed=lambda: None)
     binding = bind(config, environ, discover=discover)
     return Loaded(
         config=config,
         profile=profile,
         binding=binding,
-        config_hash=configuration.config_hash(config, digest),
+        config_hash=config_hash,
         release=release_beside(real),
         mode=mode,
         tokens=tokens(config, environ),
@@ -52,11 +56,14 @@ def load(path: Path, *, mode: str | None, environ: Mapping[str, str], discover: 
     )
 
 
-def load_profile(config: RouterConfig, mode: str | None) -> tuple[Profile, str, list[str]]:
-    """The profile in force, the digest of its file ("" for the seed), and a note per stale row."""
+def load_profile(config: RouterConfig, mode: str | None, folder: Path) -> tuple[Profile, str, list[str]]:
+    """The profile in force, the digest of its file ("" for the seed), and a note per stale row.
+
+    A relative profile_path lies beside the configuration file, so that a release can be checked before it is live.
+    """
     if config.profile_path is None:
         return Profile.seed(config), "", []
-    path = Path(config.profile_path).expanduser()
+    path = folder / Path(config.profile_path).expanduser()
     try:
         data = path.read_bytes()
     except OSError as error:

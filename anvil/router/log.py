@@ -10,8 +10,9 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import msgspec
 
@@ -54,7 +55,8 @@ class Log:
         self._scrubber = scrubber or Scrubber()
         self._descriptor = descriptor
         self._format = _as_json if format == "json" else _as_text
-        self._queue: deque[Line | Decision] = deque()
+        self._text = format == "text"
+        self._queue: deque[Line | Decision | str] = deque()
         self._dropped = 0
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -65,8 +67,8 @@ class Log:
     # ------------------------------------------------------------------------------------------- writing
 
     def decision(self, decision: Decision) -> None:
-        """The audit line of one record, formatted later."""
-        self._put(decision)
+        """The audit line of one record. Its words are scrubbed one by one, and remembered: they repeat."""
+        self._put(_audit_line(decision, self._scrubber.word) if self._text else decision)
 
     def info(self, message: str, **fields: object) -> None:
         self._put(Line("info", message, fields))
@@ -81,7 +83,7 @@ class Log:
         """An unexpected exception by type and (scrubbed) text; no traceback, its frames may show prompts."""
         self._put(Line("error", message, {"exception": type(error).__name__, "text": str(error)[:LINE_LIMIT]}))
 
-    def _put(self, item: Line | Decision) -> None:
+    def _put(self, item: Line | Decision | str) -> None:
         if len(self._queue) >= QUEUE_LINES:
             self._dropped += 1
             return
@@ -116,23 +118,22 @@ class Log:
 
     def _drain(self) -> None:
         while self._queue:
-            lines = [self._render(self._queue.popleft()) for _ in range(min(BATCH_LINES, len(self._queue)))]
+            items = [self._queue.popleft() for _ in range(min(BATCH_LINES, len(self._queue)))]
             if self._dropped:
                 lost, self._dropped = self._dropped, 0
-                lines.append(self._render(Line("warning", "log lines dropped", {"lines": lost})))
-            self._write(self._scrubbed(lines))
+                items.append(Line("warning", "log lines dropped", {"lines": lost}))
+            if all([type(item) is str for item in items]):
+                self._write("".join(cast("list[str]", items)))
+            else:
+                self._write("".join([self._clean(item) for item in items]))
 
-    def _render(self, item: Line | Decision) -> str:
+    def _clean(self, item: Line | Decision | str) -> str:
+        if isinstance(item, str):
+            return item
         try:
-            return self._format(item)
+            return self._scrubber.scrub(self._format(item)[:-1]) + "\n"
         except Exception as error:  # one odd value must not end the log
             return f"error: a log line could not be formatted: {type(error).__name__}\n"
-
-    def _scrubbed(self, lines: list[str]) -> str:
-        text = "".join(lines)
-        if "KEY-----" in text.upper():  # a key without its end must not take other lines with it
-            return "".join([self._scrubber.scrub(line[:-1]) + "\n" for line in lines])
-        return self._scrubber.scrub(text)
 
     def _write(self, text: str) -> None:
         data = text.encode("utf-8", "backslashreplace")
@@ -194,13 +195,13 @@ def word(value: object) -> str:
     return _text_word(str(value))
 
 
-def _audit_line(decision: Decision) -> str:
+def _audit_line(decision: Decision, clean: Callable[[str], str]) -> str:
     """``audit_fields`` as text, spelled out because it runs once per request."""
     intent = decision.intent
-    asked = _text_word(intent.preset or intent.source) if intent else "-"
-    work_class = _text_word(decision.work_class or "")
-    served = _text_word(decision.served_tier or "")
-    tiers = ">".join([_text_word(attempt.tier_id) for attempt in decision.attempts]) or "-"
+    asked = (clean(intent.preset or intent.source) or "-") if intent else "-"
+    work_class = clean(decision.work_class or "") or "-"
+    served = clean(decision.served_tier or "") or "-"
+    tiers = ">".join([clean(attempt.tier_id) for attempt in decision.attempts]) or "-"
     return (
         f"decision={decision.id} intent={asked} work_class={work_class} served={served}"
         f" verify={_verify(decision) or '-'} fell_back={'true' if decision.fell_back else 'false'} tiers={tiers}"
@@ -210,7 +211,7 @@ def _audit_line(decision: Decision) -> str:
 
 def _as_text(item: Line | Decision) -> str:
     if isinstance(item, Decision):
-        return _audit_line(item)
+        return _audit_line(item, _text_word)
     words = "".join([f" {name}={word(value)}" for name, value in item.fields.items()])
     return f"{item.level}: {_one_line(item.message)}{words}\n"
 

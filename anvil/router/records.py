@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from anvil.router.cost import split
@@ -31,7 +30,6 @@ DIALECTS = {"chat": "openai", "route": "openai", "messages": "anthropic", "count
 
 def build(runtime: Runtime, exchange: Exchange) -> Decision:
     """One record, whatever the request's end. Called once, after the last byte."""
-    now = time.perf_counter()
     turn, policy, served = exchange.turn, exchange.policy, exchange.served
     attempts = tuple([_attempt(entry) for entry in exchange.attempts])
     cost, wasted = split([(a.tier_id, a.cost_usd) for a in attempts], served.tier_id if served else None)
@@ -73,7 +71,7 @@ def build(runtime: Runtime, exchange: Exchange) -> Decision:
         wasted_cost_usd=wasted,
         received_ms=(exchange.received_at - exchange.started_at) * 1000,
         ttft_ms=(exchange.first_byte_at - exchange.started_at) * 1000 if exchange.first_byte_at is not None else None,
-        duration_ms=(now - exchange.started_at) * 1000,
+        duration_ms=(exchange.finished_at - exchange.started_at) * 1000,
         trace_id=exchange.trace_id,
     )
 

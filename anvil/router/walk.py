@@ -68,25 +68,32 @@ class Walk:
             self.retry_at.append(grant.retry_after_s)
             return self._skip(entry, grant.outcome, grant.label)
         self.grant = grant
+        if not backend.places.take_free() and not await self._waited(backend, entry):
+            return False, None
         try:
-            return await self._with_place(backend, verdict, entry)
+            return await self._call(backend, verdict, entry)
         except BaseException:
             runtime.breakers.give_back(tier.id, self._work_class, grant)
             raise
+        finally:
+            backend.places.release()
 
-    async def _with_place(self, backend: Backend, verdict: str, entry: Try) -> tuple[bool, Plain | None]:
+    async def _waited(self, backend: Backend, entry: Try) -> bool:
+        """Wait for a place at the tier; False when none came free in time."""
         started = time.perf_counter()
         try:
             await backend.places.take(self.exchange.left(self.runtime.config.limits.queue_timeout_s))
         except Busy:
-            entry.wait_ms = (time.perf_counter() - started) * 1000
             self.runtime.breakers.give_back(backend.id, self._work_class, self.grant)
-            return self._skip(entry, "busy", "queue timeout")
-        entry.wait_ms = (time.perf_counter() - started) * 1000
-        try:
-            return await self._call(backend, verdict, entry)
+            self._skip(entry, "busy", "queue timeout")
+            return False
+        except BaseException:
+            self.runtime.breakers.give_back(backend.id, self._work_class, self.grant)
+            raise
         finally:
-            backend.places.release()
+            entry.wait_ms = (time.perf_counter() - started) * 1000
+            self.exchange.tier_wait_s += entry.wait_ms / 1000
+        return True
 
     async def _call(self, backend: Backend, verdict: str, entry: Try) -> tuple[bool, Plain | None]:
         entry.real = True

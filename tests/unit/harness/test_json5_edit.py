@@ -60,14 +60,14 @@ def test_e6_a_change_keeps_every_comment() -> None:
         ("{\n  a: 1 // one\n}", {"a": 1, "b": 2}, '{\n  a: 1, // one\n  "b": 2\n}'),
         ("{\n  // none\n}", {"b": {"c": 2}}, '{\n  // none\n  "b": {\n    "c": 2\n  }\n}'),
         ("{\n  a: 1,\n  b: 2, // two\n  c: 3\n}", {"a": 1, "b": 2}, "{\n  a: 1,\n  b: 2, // two\n}"),
-        ("{a: [1, 2 /* two */]}", {"a": [1, 2, 3]}, "{a: [1, 2 /* two */, 3]}"),
+        ("{a: [1, 2 /* two */]}", {"a": [1, 2, 3]}, "{a: [1, 2, /* two */ 3]}"),
         ("{a: {b: 1, c: 2}} //c", {"a": 1}, "{a: 1} //c"),
     ],
 )
 def test_edits_are_small(old: str, wanted: Any, new: str) -> None:
     text = written(old.encode(), wanted)
     assert same(parse(text.encode())[0], wanted)
-    assert text.replace(" ", "") == new.replace(" ", "").replace("/*two*/,3", ",/*two*/3")
+    assert text == new
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_comment_that_cannot_stay_is_named_by_its_line(old: str, wanted: Any, 
 
 
 def test_json5_without_comments_may_always_become_plain() -> None:
-    assert written(b"{a: ['x', 'y']}", {"a": ["y"]}) == "{a: [\"y\"]}"
+    assert written(b"{a: ['x', 'y']}", {"a": ["y"]}) == '{a: ["y"]}'
 
 
 def test_plain_json_is_written_plainly() -> None:

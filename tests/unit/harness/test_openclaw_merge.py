@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,31 +18,15 @@ from anvil.harness.openclaw_merge import Options, merge
 from anvil.harness.refusal import Refusal
 from tests.unit.harness.samples import FIVE, router
 
+DATA = Path(__file__).with_name("data")
 PLUGIN = openclaw.Plugin(
     "openclaw-anvil-intent-router", "/home/u/plugin", "ANVIL_ROUTER_TOKEN", ("planning",), "advise"
 )
 OWNED = openclaw.document(router("chat", "planning"), plugin=PLUGIN)
 PLAIN = openclaw.document(router("chat", "planning"))
 
-E1_BEFORE = """
-{"gateway":{"port":18789},
- "models":{"providers":{"openai":{"apiKey":"${OPENAI_API_KEY}"},
-   "anvil":{"baseUrl":"http://10.1.1.5:8000/v1","apiKey":"literal-secret","headers":{"x-site":"a"},"api":"openai-completions","models":[{"id":"planning","contextWindow":32000,"compat":{"supportsStore":false}},{"id":"retired"}]}}},
- "agents":{"defaults":{"model":{"primary":"openai/gpt-5.5","fallbacks":["openai/gpt-5.4-mini"]},
-   "models":{"openai/gpt-5.5":{"alias":"big"},"anvil/planning":{"alias":"plan","params":{"chat_template_kwargs":{"enable_thinking":false}}},"anvil/retired":{}}}},
- "plugins":{"entries":{"other":{"enabled":true}}}}
-"""
-E1_AFTER = """
-{"gateway":{"port":18789},
- "models":{"providers":{"openai":{"apiKey":"${OPENAI_API_KEY}"},
-   "anvil":{"baseUrl":"http://10.1.1.5:8000/v1","apiKey":"literal-secret","headers":{"x-site":"a"},"api":"openai-completions",
-     "models":[{"id":"chat","name":"Anvil · Chat","reasoning":true,"input":["text"],"contextWindow":131072,"maxTokens":8192,"compat":{"supportsReasoningEffort":true}},
-               {"id":"planning","contextWindow":131072,"compat":{"supportsStore":false,"supportsReasoningEffort":true},"name":"Anvil · Planning","reasoning":true,"input":["text"],"maxTokens":32000}]}},"mode":"merge"},
- "agents":{"defaults":{"model":{"primary":"openai/gpt-5.5","fallbacks":["openai/gpt-5.4-mini"]},
-   "models":{"openai/gpt-5.5":{"alias":"big"},"anvil/planning":{"alias":"plan"},"anvil/chat":{}}}},
- "plugins":{"entries":{"other":{"enabled":true},"openclaw-anvil-intent-router":{"enabled":true,"hooks":{"allowConversationAccess":true},
-   "config":{"routerUrl":"http://100.64.0.10:8000","tokenEnv":"ANVIL_ROUTER_TOKEN","cloudClasses":["planning"],"route":"advise","deadlineMs":250}}},"load":{"paths":["/home/u/plugin"]}}}
-"""
+E1_BEFORE = (DATA / "e1_before.json").read_text()
+E1_AFTER = (DATA / "e1_after.json").read_text()
 
 
 def wanted(current: Any, owned: Any = PLAIN, **known: Any) -> Any:
@@ -84,9 +69,15 @@ def test_e3_null_models_become_ours() -> None:
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(["openai/*"], ["openai/*", "anvil/*"]), ([], []), (["anvil/chat", "anvil/planning"], ["anvil/chat", "anvil/planning"]),
-     (["anvil/gone", "anvil/chat"], ["anvil/chat", "anvil/*"]), (["anvil/gone"], ["anvil/*"]), (["anvil/*"], ["anvil/*"])],
-)  # fmt: skip
+    [
+        (["openai/*"], ["openai/*", "anvil/*"]),
+        ([], []),
+        (["anvil/chat", "anvil/planning"], ["anvil/chat", "anvil/planning"]),
+        (["anvil/gone", "anvil/chat"], ["anvil/chat", "anvil/*"]),
+        (["anvil/gone"], ["anvil/*"]),
+        (["anvil/*"], ["anvil/*"]),
+    ],
+)
 def test_e5_model_policy(before: list[str], after: list[str]) -> None:
     found = wanted(defaults(modelPolicy={"allow": before}))
     assert found["agents"]["defaults"]["modelPolicy"] == {"allow": after}
@@ -262,47 +253,66 @@ JSON = st.recursive(
     max_leaves=4,
 )
 REFERENCES = st.sampled_from(["anvil/chat", "anvil/gone", "anvil/*", "openai/x", "mine"])
-ROW = st.fixed_dictionaries(
-    {},
-    optional={
-        "id": st.sampled_from(["chat", "planning", "gone"]),
-        "cost": JSON,
-        "contextTokens": JSON,
-        "compat": st.none() | st.just({"a": 1}),
-    },
+SOME_REFERENCES = st.lists(REFERENCES, max_size=3)
+WORDS = st.lists(st.text(max_size=2), max_size=2)
+
+
+def some(**optional: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """An object with any of the keys, or null."""
+    return st.none() | st.fixed_dictionaries({}, optional=optional)
+
+
+def entries(name: str, entry: Any) -> st.SearchStrategy[Any]:
+    return st.none() | st.fixed_dictionaries({}, optional={"other": JSON, name: st.none() | st.just(entry)})
+
+
+ROWS = st.lists(
+    st.integers()
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "id": st.sampled_from(["chat", "planning", "gone"]),
+            "cost": JSON,
+            "contextTokens": JSON,
+            "compat": st.none() | st.just({"a": 1}),
+        },
+    ),
+    max_size=3,
 )
-DOCUMENTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "gateway": JSON,
-        "meta": JSON,
-        "models": st.none() | st.fixed_dictionaries({}, optional={
-            "mode": st.sampled_from(["merge", "replace", None]), "other": JSON,
-            "providers": st.none() | st.fixed_dictionaries({}, optional={
-                "openai": JSON,
-                "anvil": st.none() | st.fixed_dictionaries({}, optional={
-                    "baseUrl": st.sampled_from(["", "http://h/v1"]), "apiKey": st.sampled_from([None, "k"]), "headers": JSON,
-                    "models": st.none() | st.lists(ROW | st.integers(), max_size=3)})})}),
-        "agents": st.none() | st.fixed_dictionaries({}, optional={
-            "entries": JSON,
-            "defaults": st.none() | st.fixed_dictionaries({}, optional={
-                "workspace": JSON, "model": st.none() | REFERENCES | st.fixed_dictionaries({}, optional={
-                    "primary": st.none() | REFERENCES, "fallbacks": st.lists(REFERENCES, max_size=2)}),
-                "models": st.none() | st.dictionaries(REFERENCES, st.none() | st.just({"params": {}, "alias": "mine"}), max_size=3),
-                "modelPolicy": st.none() | st.fixed_dictionaries({}, optional={"allow": st.lists(REFERENCES, max_size=3), "x": JSON})})}),
-        "plugins": st.none() | st.fixed_dictionaries({}, optional={
-            "entries": st.none() | st.fixed_dictionaries({}, optional={"other": JSON, PLUGIN.id: st.none() | st.just({"enabled": False})}),
-            "allow": st.lists(st.text(max_size=2), max_size=2), "slots": JSON,
-            "load": st.none() | st.fixed_dictionaries({}, optional={"paths": st.none() | st.lists(st.text(max_size=2), max_size=2)})}),
-    },
-)  # fmt: skip
+PROVIDER = some(
+    baseUrl=st.sampled_from(["", "http://h/v1"]),
+    apiKey=st.sampled_from([None, "k"]),
+    headers=JSON,
+    models=st.none() | ROWS,
+)
+DEFAULTS = some(
+    workspace=JSON,
+    model=REFERENCES | some(primary=st.none() | REFERENCES, fallbacks=SOME_REFERENCES),
+    models=st.none() | st.dictionaries(REFERENCES, st.none() | st.just({"params": {}, "alias": "mine"}), max_size=3),
+    modelPolicy=some(allow=SOME_REFERENCES, x=JSON),
+)
+DOCUMENTS = some(
+    gateway=JSON,
+    meta=JSON,
+    models=some(
+        mode=st.sampled_from(["merge", "replace", None]), other=JSON, providers=some(openai=JSON, anvil=PROVIDER)
+    ),
+    agents=some(entries=JSON, defaults=DEFAULTS),
+    plugins=some(
+        entries=entries(PLUGIN.id, {"enabled": False}), allow=WORDS, slots=JSON, load=some(paths=st.none() | WORDS)
+    ),
+)
 # Everything a merge may touch; M9: nothing else.
 OURS = (
-    ("models", "mode"), ("models", "providers", "anvil", "models"), ("models", "providers", "anvil", "baseUrl"),
-    ("models", "providers", "anvil", "apiKey"), ("models", "providers", "anvil", "api"), ("agents", "defaults", "model"),
-    ("agents", "defaults", "models"), ("agents", "defaults", "modelPolicy", "allow"), ("plugins", "entries", PLUGIN.id),
-    ("plugins", "load", "paths"), ("plugins", "allow"),
-)  # fmt: skip
+    ("models", "mode"),
+    *(("models", "providers", "anvil", key) for key in ("models", "baseUrl", "apiKey", "api")),
+    ("agents", "defaults", "model"),
+    ("agents", "defaults", "models"),
+    ("agents", "defaults", "modelPolicy", "allow"),
+    ("plugins", "entries", PLUGIN.id),
+    ("plugins", "load", "paths"),
+    ("plugins", "allow"),
+)
 
 
 def foreign(document: Any) -> Any:
