@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # An engine's response head; llama-server and vLLM send under 1 KiB, proxies in front may add cookies.
 HEAD_CAP = 65_536
+# How late a silence limit of seconds may fire.
+SILENCE_TICK_S = 0.25
 # Unread bytes above which the socket is not read any further (a slow caller must not fill our memory).
 HIGH_WATER = 1_048_576
 
@@ -32,15 +34,52 @@ class UpstreamError(Exception):
         self.label = label
 
 
+class Silence:
+    """Wakes connections whose tier has been silent too long. One timer for all of a tier's waits: most waits are short,
+    and a timer each would cost more than the rest of the wait."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waits: dict[asyncio.Future[None], float] = {}
+        self._armed = False
+
+    def watch(self, waiter: asyncio.Future[None], timeout: float) -> None:
+        if timeout < 2 * SILENCE_TICK_S:
+            self.loop.call_later(timeout, _silent, waiter)
+            return
+        self._waits[waiter] = self.loop.time() + timeout
+        if not self._armed:
+            self._armed = True
+            self.loop.call_later(SILENCE_TICK_S, self._look)
+
+    def forget(self, waiter: asyncio.Future[None]) -> None:
+        self._waits.pop(waiter, None)
+
+    def _look(self) -> None:
+        now = self.loop.time()
+        for waiter, end in list(self._waits.items()):
+            if now >= end:
+                _silent(waiter)
+        self._armed = bool(self._waits)
+        if self._armed:
+            self.loop.call_later(SILENCE_TICK_S, self._look)
+
+
+def _silent(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(UpstreamError("silence limit"))
+
+
 class Connection(asyncio.Protocol):
     """One socket; also httptools' callback object for the response being read."""
 
-    def __init__(self, idle: deque[Connection], open_: set[Connection], keep: int = 100) -> None:
+    def __init__(self, idle: deque[Connection], open_: set[Connection], silence: Silence, keep: int = 100) -> None:
         self._idle = idle
         self._keep_idle = keep
         self._open = open_
+        self._silence = silence
         self._transport: Any = None
-        self._loop = asyncio.get_running_loop()
+        self._loop = silence.loop
         self._waiter: asyncio.Future[None] | None = None
         self._parser: Any = None
         self._chunks: list[bytes] = []
@@ -143,14 +182,11 @@ class Connection(asyncio.Protocol):
         self.got_bytes = False
         self._transport.write(data)
 
-    async def head(self, timeout: float) -> None:
-        """Wait for the response head. Raises UpstreamError on reset, silence or a malformed head."""
-        while not self.head_done:
-            if self._error:
-                raise UpstreamError(self._error)
-            await self._wait(timeout)
+    def has_head(self) -> bool:
+        """Whether the response head is here. Raises UpstreamError on reset or a malformed head."""
         if self._error:
             raise UpstreamError(self._error)
+        return self.head_done
 
     async def next(self, timeout: float) -> bytes:
         """All body bytes received since the last call; waits up to ``timeout`` seconds for some; b"" at the end."""
@@ -164,7 +200,7 @@ class Connection(asyncio.Protocol):
             if self._paused:
                 self._paused = False
                 self._transport.resume_reading()
-            await self._wait(timeout)
+            await self.wait(timeout)
 
     def take_ready(self) -> bytes:
         """Body bytes already here, without waiting."""
@@ -210,18 +246,15 @@ class Connection(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def _wait(self, timeout: float) -> None:
+    async def wait(self, timeout: float) -> None:
+        """Until something comes. Raises UpstreamError after ``timeout`` seconds of silence."""
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(timeout, self._silent, waiter)
+        self._silence.watch(waiter, timeout)
         try:
             await waiter
         finally:
-            timer.cancel()
+            self._silence.forget(waiter)
             self._waiter = None
-
-    def _silent(self, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done():
-            waiter.set_exception(UpstreamError("silence limit"))
 
 
 class Upstream:
@@ -238,6 +271,7 @@ class Upstream:
         self._pool = pool
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
+        self._silence: Silence | None = None
         default_port = 443 if self._ssl else 80
         name = f"[{self._host}]" if ":" in self._host else self._host
         authority = name if self._port == default_port else f"{name}:{self._port}"
@@ -261,7 +295,8 @@ class Upstream:
         while True:
             connection.begin(data)
             try:
-                await connection.head(head_timeout)
+                while not connection.has_head():
+                    await connection.wait(head_timeout)
             except UpstreamError:
                 stale = connection.reused and not connection.got_bytes and connection.closed
                 connection.abort("failed")
@@ -298,10 +333,13 @@ class Upstream:
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
+        silence = self._silence
+        if silence is None or silence.loop is not loop:
+            silence = self._silence = Silence(loop)
         try:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._idle, self._open, self._pool),
+                    lambda: Connection(self._idle, self._open, silence, self._pool),
                     self._host,
                     self._port,
                     ssl=self._ssl,
