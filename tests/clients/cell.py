@@ -1,0 +1,86 @@
+"""One row of the table, in namespaces of its own: ``python -m tests.clients.cell NAME FOLDER`` writes a line of JSON
+per scenario to FOLDER/results.jsonl. Everything a failure needs to be understood stays in FOLDER."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from tests.clients.client import Client, Place
+from tests.clients.rows import ROWS
+from tests.clients.sandbox import Outcome, run
+from tests.clients.scenarios import Happened, Scenario
+from tests.clients.stage import Stage, stage
+
+Status = Literal["PASS", "FAIL", "SKIP"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """``requests`` is how many generation requests the client made; ``router_ms`` the longest of them."""
+
+    client: str
+    scenario: str
+    column: str
+    status: Status
+    note: str = ""
+    seconds: float = 0.0
+    requests: int = 0
+    router_ms: float = 0.0
+
+
+def main(name: str, folder: Path) -> None:
+    client = ROWS[name]
+    with stage(folder / "router", client.tier_dialect) as scene, (folder / "results.jsonl").open("w") as results:
+        counts: dict[str, int] = {}
+        for number, scenario in enumerate(client.scenarios):
+            result = _play(client, scenario, scene, folder / f"{number:02}", counts.get(scenario.like))
+            if result.status == "PASS":
+                counts[scenario.name] = result.requests
+            results.write(json.dumps(asdict(result)) + "\n")
+            results.flush()
+
+
+def _play(client: Client, scenario: Scenario, scene: Stage, folder: Path, usual: int | None) -> Result:
+    place = Place(folder / "home", folder / "work", scene.url)
+    for made in (place.home, place.work):
+        made.mkdir(parents=True)
+    client.prepare(place)
+    scene.begin(scenario.fast, scenario.heavy)
+    argv = client.command(place, scenario)
+    outcome = run(argv, client.environment(place), place.work, scenario.limit_s or client.limit_s)
+    happened = _gather(scene, outcome, place, usual)
+    _keep(folder, argv, happened)
+    wrong = list(scenario.judge(happened))
+    return Result(
+        client.name,
+        scenario.name,
+        scenario.column,
+        "FAIL" if wrong else "PASS",
+        "; ".join(wrong),
+        round(outcome.seconds, 2),
+        len(happened.records),
+        max((record["duration_ms"] for record in happened.records), default=0.0),
+    )
+
+
+def _gather(scene: Stage, outcome: Outcome, place: Place, usual: int | None) -> Happened:
+    files = {path.name: path.read_text(errors="replace") for path in place.work.glob("*.py")}
+    bodies = [request.body.decode(errors="replace") for request in scene.requests()]
+    return Happened(outcome, scene.records(), bodies, files, usual)
+
+
+def _keep(folder: Path, argv: list[str], happened: Happened) -> None:
+    """The evidence: what was run, what it said, what the router decided, what the tiers were asked."""
+    (folder / "command.txt").write_text("\n".join(argv))
+    (folder / "stdout.txt").write_text(happened.outcome.stdout)
+    (folder / "stderr.txt").write_text(happened.outcome.stderr)
+    (folder / "records.json").write_text(json.dumps(happened.records, indent=1))
+    (folder / "tier-requests.jsonl").write_text("\n".join(happened.bodies))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

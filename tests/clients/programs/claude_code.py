@@ -1,0 +1,32 @@
+"""Claude Code in its print mode."""
+
+from __future__ import annotations
+
+from tests.clients import scenarios as s
+from tests.clients.client import Client, Place, npm_bin
+from tests.clients.scenarios import Scenario
+from tests.clients.stage import CONTEXT_LIMIT, TOKEN
+
+
+class ClaudeCode(Client):
+    name, wire, pins = "claude-code", "messages", ("node", "claude-code")
+    scenarios = (*s.STANDARD, s.CONTEXT)
+
+    def environment(self, place: Place) -> dict[str, str]:
+        return super().environment(place) | {
+            "ANTHROPIC_BASE_URL": place.url,
+            "ANTHROPIC_AUTH_TOKEN": TOKEN,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_TELEMETRY": "1",
+            "DISABLE_AUTOUPDATER": "1",
+            "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(CONTEXT_LIMIT),
+            "CLAUDE_CODE_MAX_RETRIES": "1",  # else one exhaustion costs three minutes of retries
+        }
+
+    def command(self, place: Place, scenario: Scenario) -> list[str]:
+        claude = npm_bin("claude-code", "claude")
+        return [claude, "-p", scenario.prompt, "--model", scenario.model, "--allowedTools", "Bash"]
+
+
+class ClaudeCodeNative(ClaudeCode):
+    name, tier_dialect = "claude-code, messages tier", "anthropic"

@@ -1,0 +1,50 @@
+"""opencode, through both of its built-in adapters. It retries an exhausted router for ever, so it is stopped then."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from tests.clients import scenarios as s
+from tests.clients.client import Client, Place, npm_bin, write
+from tests.clients.scenarios import Scenario
+from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
+
+
+class OpenCode(Client):
+    name, wire, pins = "opencode", "chat", ("node", "opencode")
+    adapter = "@ai-sdk/openai-compatible"
+    scenarios: tuple[Scenario, ...] = (
+        s.PLAIN,
+        s.TOOL,
+        s.RICH,
+        s.EMPTY,
+        s.STATUS,
+        s.BROKEN,
+        replace(s.PERSISTENT, limit_s=12),
+    )
+
+    def prepare(self, place: Place) -> None:
+        limit = {"context": CONTEXT_LIMIT, "output": 8192}
+        models = {id: {"name": id, "limit": limit} for id in ("chat", "quick-edit")}
+        options = {"baseURL": place.v1, "apiKey": f"{{env:{TOKEN_NAME}}}"}
+        document = {
+            "autoupdate": False,
+            "share": "disabled",
+            "model": "anvil/chat",
+            "small_model": "anvil/quick-edit",
+            "permission": {"bash": "allow", "edit": "allow"},
+            "provider": {"anvil": {"npm": self.adapter, "name": "Anvil", "options": options, "models": models}},
+        }
+        write(place.work / "opencode.json", json.dumps(document))
+
+    def environment(self, place: Place) -> dict[str, str]:
+        return super().environment(place) | {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
+
+    def command(self, place: Place, scenario: Scenario) -> list[str]:
+        return [npm_bin("opencode", "opencode"), "run", "-m", f"anvil/{scenario.model}", scenario.prompt]
+
+
+class OpenCodeMessages(OpenCode):
+    name, wire, adapter = "opencode, messages", "messages", "@ai-sdk/anthropic"
+    scenarios = (s.PLAIN, s.TOOL, s.RICH, s.BROKEN)

@@ -1,0 +1,42 @@
+"""pi: the smallest real agent, over Chat Completions and over Messages."""
+
+from __future__ import annotations
+
+import json
+
+from tests.clients.client import Client, Place, npm_bin, write
+from tests.clients.scenarios import Scenario
+from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
+
+_FREE = {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}
+
+
+class Pi(Client):
+    name, wire, pins = "pi", "chat", ("node", "pi")
+    api = "openai-completions"
+    path = "/v1"
+
+    def prepare(self, place: Place) -> None:
+        models = [
+            {"id": id, "name": id, "reasoning": False, "input": ["text"], "contextWindow": CONTEXT_LIMIT,
+             "maxTokens": 8192, "cost": _FREE}
+            for id in ("chat", "review")
+        ]  # fmt: skip
+        provider = {"baseUrl": place.url + self.path, "api": self.api, "apiKey": TOKEN_NAME, "models": models}
+        retry = {"enabled": False, "provider": {"maxRetries": 0}}  # by default twelve tries in twenty seconds
+        write(place.home / ".pi/agent/settings.json", json.dumps({"retry": retry}))
+        write(place.home / ".pi/agent/models.json", json.dumps({"providers": {"anvil": provider}}))
+
+    def environment(self, place: Place) -> dict[str, str]:
+        return super().environment(place) | {"PI_OFFLINE": "1"}
+
+    def command(self, place: Place, scenario: Scenario) -> list[str]:
+        return [npm_bin("pi", "pi"), "--provider", "anvil", "--model", scenario.model, "-p", scenario.prompt]
+
+
+class PiMessages(Pi):
+    name, wire, api, path = "pi, messages", "messages", "anthropic-messages", ""
+
+
+class PiMessagesNative(PiMessages):
+    name, tier_dialect = "pi, messages tier", "anthropic"

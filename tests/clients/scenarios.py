@@ -1,0 +1,204 @@
+"""What every client is put through, and how an outcome is judged. Judging is pure: it reads what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from tests.clients.conversation import EDIT_MARKER, OTHER_PRODUCT, PRODUCT, TOOL_MARKER, Mode
+from tests.clients.sandbox import Outcome
+
+ROUTER_EXHAUSTION_MS = 1000
+FAST, HEAVY = "FAST-ANSWER", "HEAVY-ANSWER"
+Column = Literal["plain", "tool", "rich", "fallback", "cut", "exhausted", "extras"]
+COLUMNS: tuple[Column, ...] = ("plain", "tool", "rich", "fallback", "cut", "exhausted", "extras")
+
+HELLO = "Say hello."
+TOOL_PROMPT = f"{TOOL_MARKER}: run the command you were told about and say what it printed."
+EDIT_PROMPT = f"{EDIT_MARKER}: print the other text in hello.py."
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One run of a client: its end, the router's records of it (oldest first), the bodies that reached tiers, and
+    how many requests the same thing takes when all tiers are well."""
+
+    outcome: Outcome
+    records: list[dict[str, Any]]
+    bodies: list[str]
+    files: dict[str, str]
+    usual: int | None = None
+
+
+Judge = Callable[[Happened], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``judge`` yields what is wrong, nothing when all is well. ``task`` tells an SDK program what to do; ``model`` is
+    the preset asked for; ``limit_s`` replaces the client's own; ``like`` names the
+    scenario that takes as many requests."""
+
+    name: str
+    column: Column
+    fast: Mode
+    heavy: Mode
+    prompt: str
+    judge: Judge
+    task: str = "plain"
+    model: str = "chat"
+    limit_s: float | None = None
+    like: str = ""
+
+
+def succeeded(it: Happened) -> Iterator[str]:
+    """The client ended well, and so did every request it made."""
+    if it.outcome.code is None:
+        yield f"did not end within {it.outcome.seconds:.0f} s"
+    elif it.outcome.code != 0:
+        yield f"exit {it.outcome.code}: {_last_words(it.outcome)}"
+    if not it.records:
+        yield "the router has no record of a request"
+    for record in it.records:
+        if record["outcome"] != "served" or record["status"] != 200:
+            yield f"record {record['id']}: {record['outcome']} {record['status']}"
+
+
+def _last_words(outcome: Outcome) -> str:
+    lines = [line.strip() for line in outcome.said.splitlines() if line.strip()]
+    return " / ".join(lines[-2:])[:200] or "said nothing"
+
+
+def _says(it: Happened, words: str) -> Iterator[str]:
+    if words not in it.outcome.stdout:
+        yield f"{words!r} is not in what it printed: {_last_words(it.outcome)}"
+
+
+def plain(it: Happened) -> Iterator[str]:
+    yield from succeeded(it)
+    yield from _says(it, FAST)
+    if any(record["fell_back"] for record in it.records):
+        yield "a request fell back though the first tier is well"
+
+
+def tool(it: Happened) -> Iterator[str]:
+    """The client ran the tool and a tier got what it printed."""
+    yield from succeeded(it)
+    yield from _says(it, PRODUCT)
+    if not any(PRODUCT in body for body in it.bodies):
+        yield "no request carried the tool's result"
+
+
+def rich(it: Happened) -> Iterator[str]:
+    """One answer with thinking, words and two calls: both calls run, both results come back."""
+    yield from tool(it)
+    yield from _says(it, OTHER_PRODUCT)
+
+
+def edit(it: Happened) -> Iterator[str]:
+    yield from succeeded(it)
+    if "anvil-edit-42" not in it.files.get("hello.py", ""):
+        yield f"hello.py was not edited: {_last_words(it.outcome)}"
+
+
+def fell_back(inner: Judge | None) -> Judge:
+    """The heavy tier answered and the client saw nothing but its answer."""
+
+    def judge(it: Happened) -> Iterator[str]:
+        yield from succeeded(it) if inner is None else inner(it)
+        if inner is None:
+            yield from _says(it, HEAVY)
+        if FAST in it.outcome.said:
+            yield "words of the failed tier reached the client"
+        if not any(record["fell_back"] and record["served_tier"] == "heavy-local" for record in it.records):
+            yield "no record says that the heavy tier took over"
+        if it.usual is not None and len(it.records) != it.usual:
+            yield f"{len(it.records)} requests where {it.usual} are usual: the client noticed"
+
+    return judge
+
+
+_SILENT = "the client said nothing"
+
+
+def exhausted(it: Happened) -> Iterator[str]:
+    """The client was told, and the router told it at once."""
+    if it.outcome.code is None:
+        yield f"did not end within {it.outcome.seconds:.0f} s"
+    if "ANSWER" in it.outcome.stdout:
+        yield "the client printed an answer"
+    if not it.outcome.said.strip():
+        yield _SILENT
+    if not it.records:
+        yield "the router has no record of a request"
+    for record in it.records:
+        if (record["outcome"], record["status"]) != ("exhausted", 503):
+            yield f"record {record['id']}: {record['outcome']} {record['status']}, not exhausted 503"
+        if record["duration_ms"] >= ROUTER_EXHAUSTION_MS:
+            yield f"the router took {record['duration_ms']:.0f} ms to say so"
+
+
+def cut_live(it: Happened) -> Iterator[str]:
+    """A tier dies in the middle of a stream: the client must not take the half for the whole."""
+    if not any(record["outcome"] == "aborted_after_commit" for record in it.records):
+        yield "no record of an answer that broke off"
+    if it.outcome.code is None:
+        yield f"did not end within {it.outcome.seconds:.0f} s"
+    if it.outcome.code == 0 and HEAVY not in it.outcome.stdout:
+        yield f"ended as if all were well: {_last_words(it.outcome)}"
+
+
+def persistent(it: Happened) -> Iterator[str]:
+    """Like ``exhausted`` for a client that retries longer than anybody wants to wait: it may still be trying."""
+    yield from (wrong for wrong in exhausted(it) if not wrong.startswith("did not end") and wrong != _SILENT)
+
+
+def context(it: Happened) -> Iterator[str]:
+    """`/context` counts tokens and generates nothing."""
+    if it.outcome.code != 0 or "Tokens" not in it.outcome.stdout:
+        yield f"exit {it.outcome.code}: {_last_words(it.outcome)}"
+    if it.records:
+        yield "counting generated something"
+
+
+def prints(words: str) -> Judge:
+    """For what only SDKs do: the program checked its own steps; its words and an absence of router faults are left."""
+
+    def judge(it: Happened) -> Iterator[str]:
+        if it.outcome.code != 0:
+            yield f"exit {it.outcome.code}: {_last_words(it.outcome)}"
+        yield from _says(it, words)
+        for record in it.records:
+            if record["status"] >= 500:
+                yield f"record {record['id']}: {record['outcome']} {record['status']}"
+
+    return judge
+
+
+PLAIN = Scenario("plain", "plain", "good", "good", HELLO, plain)
+TOOL = Scenario("tool", "tool", "good", "good", TOOL_PROMPT, tool, "tool")
+RICH = Scenario("thinking, words and two calls", "rich", "rich", "good", TOOL_PROMPT, rich, "tool")
+EDIT = Scenario("edit", "tool", "good", "good", EDIT_PROMPT, edit)
+
+
+def _fallback(name: str, fast: Mode, model: str = "chat") -> Scenario:
+    return Scenario(f"fallback: {name}", "fallback", fast, "good", HELLO, fell_back(None), model=model, like="plain")
+
+
+EMPTY = _fallback("empty answer", "empty")
+STATUS = _fallback("status 500", "http500")
+EARLY = _fallback("cut before the answer", "cut")
+HELD = _fallback("held answer", "empty", "review")
+BROKEN = replace(
+    TOOL, name="fallback: broken tool call", column="fallback", fast="broken-tool", judge=fell_back(tool), like="tool"
+)
+EDIT_EMPTY = replace(
+    EDIT, name="fallback: empty edit", column="fallback", fast="empty", judge=fell_back(edit), like="edit"
+)
+CUT = Scenario("cut in mid-answer", "cut", "cut-live", "good", HELLO, cut_live)
+CONTEXT = Scenario("count_tokens through /context", "extras", "good", "good", "/context", context)
+EXHAUSTED = Scenario("exhausted", "exhausted", "http500", "http500", HELLO, exhausted)
+PERSISTENT = replace(EXHAUSTED, judge=persistent, limit_s=25)
+
+STANDARD = (PLAIN, TOOL, RICH, EMPTY, STATUS, BROKEN, EARLY, HELD, CUT, EXHAUSTED)
