@@ -70,7 +70,7 @@ def _click_main() -> None:
 COMMANDS = {
     "serve": ("anvil.cli.serve", "serve"),
     "check": ("anvil.cli.serve", "check"),
-    "probe": ("anvil.cli.probe", "probe"),
+    "probe": ("anvil.cli.serve", "probe"),
     "decisions": ("anvil.cli.decisions", "decisions"),
     "explain": ("anvil.cli.decisions", "explain"),
     "metrics": ("anvil.cli.metrics", "metrics"),

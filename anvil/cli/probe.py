@@ -53,7 +53,3 @@ def _token(name: str | None) -> str:
         if value:
             return value
     return ""
-
-
-def probe(*_: object) -> None:  # pragma: no cover - listed for --help; main() answers it before click is imported
-    raise SystemExit(run(sys.argv[2:]))

@@ -111,3 +111,7 @@ def _check(config: str | None, mode: str | None, as_json: bool, profile_out: Pat
 
 check = _selectors(_check)
 check.name = "check"
+
+
+# Only listed by --help: ``anvil probe`` itself is answered before click is imported.
+probe = click.Command("probe", help="Ask a running router how it is.")
