@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lab import ROOT, Lab, Run, why_not
+
+from tests.rehearsal.lab import ROOT, Lab, Run, why_not
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def alone(folder: Path) -> Iterator[None]:
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Progress past pytest's capture."""
     capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
 
     def say(text: str) -> None:
         with capture.global_and_fixture_disabled():

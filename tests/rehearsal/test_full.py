@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab import TOKEN, Lab, Run
+
+from tests.rehearsal.lab import TOKEN, Lab, Run
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
 

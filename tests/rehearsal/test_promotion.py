@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, Run
+
+from tests.rehearsal.lab import Lab, Run
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
 
@@ -56,13 +57,15 @@ def test_a_router_that_crashes_is_rolled_back(lab: Lab, crashing: str) -> None:
 
 def test_a_release_its_loader_refuses_is_rejected_before_anything_moves(lab: Lab, second: Run) -> None:
     before, started = live(lab), lab.inspect("anvil-router")["State"]["StartedAt"]
+    staged = "sudo ls -A /srv/anvil/router/releases"
+    releases = lab.ssh("forge", staged)
     lab.ssh("forge", "docker tag anvil-rehearsal/llama:b10434 anvil-router:not-a-router")
     run = lab.deploy("router.py", "-y", "--data", "image=anvil-router:not-a-router")
     assert run.code == 1
     assert "REJECTED" in run.story
     assert live(lab) == before
     assert lab.inspect("anvil-router")["State"]["StartedAt"] == started
-    assert lab.ssh("forge", "sudo sh -c 'ls -A /srv/anvil/router/releases'").split() == [before[0]]
+    assert lab.ssh("forge", staged) == releases  # no half-staged folder stays behind
 
 
 def test_a_changed_preset_is_promoted_without_a_new_container(lab: Lab, second: Run, tmp_path: Path) -> None:
