@@ -74,5 +74,7 @@ COMMANDS = {
     "decisions": ("anvil.cli.decisions", "decisions"),
     "explain": ("anvil.cli.decisions", "explain"),
     "metrics": ("anvil.cli.metrics", "metrics"),
+    "replay": ("anvil.cli.replay", "replay"),
+    "harness": ("anvil.cli.harness", "harness"),
     "token": ("anvil.cli.token", "token"),
 }

@@ -21,14 +21,14 @@ def _fail(text: str) -> None:
     raise SystemExit(USAGE)
 
 
-def _load(config: str | None, mode: str | None, *, discover: bool) -> tuple[Path, Loaded]:
+def _load(config: str | None, mode: str | None, *, online: bool) -> tuple[Path, Loaded]:
     """Path and everything behind it, or one clear line and exit 2."""
     from anvil.router import loading, modes
     from anvil.router.config import ConfigError
 
     try:
         chosen = modes.select(config, mode, dict(os.environ))
-        return chosen.path, loading.load(chosen.path, mode=chosen.mode, environ=os.environ, discover=discover)
+        return chosen.path, loading.load(chosen.path, mode=chosen.mode, environ=os.environ, online=online)
     except ConfigError as error:
         _fail(str(error))
     except modes.ModeError as error:
@@ -71,7 +71,7 @@ def _serve(
         loaded = _echo()
         server.serve(loaded, lambda: loaded, listen)
         return
-    path, loaded = _load(config, mode, discover=True)
+    path, loaded = _load(config, mode, online=True)
     server.serve(loaded, lambda: _reload(path, loaded.mode), listen)
 
 
@@ -100,7 +100,7 @@ def _check(config: str | None, mode: str | None, as_json: bool, profile_out: Pat
     """Load configuration and profile exactly as serve does; contact nothing."""
     from anvil.router import report
 
-    path, loaded = _load(config, mode, discover=False)
+    path, loaded = _load(config, mode, online=False)
     if profile_out is not None:
         profile_out.write_bytes(loaded.profile.dump())
     if as_json:

@@ -53,6 +53,10 @@ class Outlet:
             raise CallerGone from None
         self.blocked_since = None
 
+    def close(self) -> None:
+        """granian ends a streamed answer when its transport is dropped; a reference elsewhere must not keep it open."""
+        self._transport = None
+
 
 class Watch:
     """One timer per request: ends a small body that comes too slowly, then notices a caller that goes or does not read.
@@ -109,6 +113,7 @@ class Watch:
             self._task.cancel()
 
     def stop(self) -> None:
+        self.outlet.close()
         self._handle.cancel()
         if self._future is not None:
             self._future.remove_done_callback(self._left)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ERROR_BODY_CAP = 65_536
 # How long a tier may take to end its body after the terminator before we stop listening.
 TRAILER_S = 2.0
+# Held answers above this count towards the process-wide pool.
+POOLED = 65_536
 # Answers up to this many characters are judged on the loop: a thread hop costs more than the checks.
 INLINE_CHARS = 16_384
 
@@ -61,6 +63,7 @@ class Attempt:
         self.module = dialects.tier(backend.tier.dialect)
         self.caller = dialects.caller(self.turn.dialect)
         self.started = time.perf_counter()
+        self.pooled = 0
         self.first_data_at: float | None = None
 
     async def run(self) -> Plain | None:
@@ -89,6 +92,8 @@ class Attempt:
             return await self._answer(connection, request)
         finally:
             self.exchange.connection = None
+            if self.pooled:
+                self.runtime.pool.shrink(self.pooled)
             connection.finish()  # back to the idle list, or closed at once, which cancels the tier's work
 
     # ------------------------------------------------------------------------------------------ request
@@ -148,6 +153,7 @@ class Attempt:
                 size += len(data)
                 if size > cap:
                     raise AttemptFailed(Fault("bad_answer", f"buffer cap {cap}"))
+                self._hold(size)
         except UpstreamError as error:
             raise AttemptFailed(self._broken(error)) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -266,6 +272,7 @@ class Attempt:
                 # sees must not depend on how the tier's bytes were packed.
                 if frames:
                     await self._send(frames)
+            self._hold(gate.held_bytes)
         self.runtime.count_bad_events(self.backend.id, reader.bad_events)
         self.exchange.lossy.update(reader.lossy)
         if not reader.complete:
@@ -279,6 +286,7 @@ class Attempt:
             self._note_commit()
             if not self.exchange.started_stream:
                 await self.runtime.start_stream(self.exchange, self.entry)
+        self.exchange.sends += 1
         await self.exchange.outlet.send(data)
 
     def _note_commit(self) -> None:
@@ -321,9 +329,19 @@ class Attempt:
         if usage is not None and not usage.estimated:
             entry.prompt_tokens, entry.completion_tokens = usage.prompt, usage.completion
             entry.cached_tokens, entry.usage_source = usage.cached, "upstream"
+            self.runtime.check_bound(self.turn, self.backend.tier, usage.prompt)
             return
         entry.prompt_tokens = self.turn.signals.words
         entry.completion_tokens = len(answer.text.split()) if answer is not None else text_bytes // 4
+
+    def _hold(self, size: int) -> None:
+        """Account for held bytes in the process-wide pool (contract 2.4); small answers are not worth counting."""
+        more = size - self.pooled
+        if size <= POOLED or more <= 0:
+            return
+        if not self.runtime.pool.grow(more):
+            raise AttemptFailed(Fault("bad_answer", f"buffer cap {self.runtime.pool.limit}"))
+        self.pooled = size
 
     def _broken(self, error: UpstreamError) -> Fault:
         self.exchange.left(0.001)

@@ -171,7 +171,7 @@ class Binding(msgspec.Struct):
     notes: list[str]
 
 
-def bind(config: RouterConfig, environ: Mapping[str, str], *, discover: bool = True) -> Binding:
+def bind(config: RouterConfig, environ: Mapping[str, str], *, online: bool = True) -> Binding:
     """Decide which tiers are usable (4.8). Raises ConfigError when none is, or a local tier's model is unclear."""
     binding = Binding({}, {}, [])
     problems: list[str] = []
@@ -182,7 +182,7 @@ def bind(config: RouterConfig, environ: Mapping[str, str], *, discover: bool = T
             continue
         binding.keys[tier.id] = key
         binding.models[tier.id] = tier.model
-        if tier.local and not tier.model and discover:
+        if tier.local and not tier.model and online:
             ids = asyncio.run(_discover_once(config, tier))
             if ids is None:
                 binding.notes.append(f"tier {tier.id}: not reachable yet, its model is asked for on demand")
@@ -192,7 +192,7 @@ def bind(config: RouterConfig, environ: Mapping[str, str], *, discover: bool = T
                 problems.append(
                     f"router.tiers.{tier.id}: serves {len(ids)} models ({', '.join(ids) or 'none'}); set model"
                 )
-    if not binding.keys:
+    if not binding.keys and online:
         problems.append("router.tiers: no tier is usable; " + "; ".join(binding.notes))
     if problems:
         raise ConfigError(problems)

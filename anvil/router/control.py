@@ -137,6 +137,16 @@ async def dashboard(runtime: Runtime, request: Request) -> Plain:
     return Plain(200, page, PAGE_HEADERS, "text/html; charset=utf-8")
 
 
+async def asset(runtime: Runtime, request: Request) -> Plain:
+    """The page's own script and style: constant files without any deployment fact, so they need no token."""
+    if not runtime.config.server.dashboard:
+        raise _unknown("no such file")
+    name = str(request.scope.path).rstrip("/").rsplit("/", 1)[1]
+    data = files("anvil.web").joinpath(name).read_bytes()
+    kind = "text/css" if name.endswith(".css") else "text/javascript"
+    return Plain(200, data, PAGE_HEADERS, f"{kind}; charset=utf-8")
+
+
 async def harness_list(runtime: Runtime, request: Request) -> Plain:
     return Plain(200, msgspec.json.encode(clients.catalogue()))
 
@@ -167,4 +177,5 @@ HANDLERS: dict[str, Callable[[Runtime, Request], Awaitable[Plain | None]]] = {
     "readyz": readyz,
     "hello": hello,
     "dashboard": dashboard,
+    "asset": asset,
 }

@@ -90,6 +90,8 @@ class Exchange:
         "pinged",
         "policy",
         "received_at",
+        "sends",
+        "sends_seen",
         "served",
         "started_at",
         "started_stream",
@@ -125,6 +127,8 @@ class Exchange:
         self.trace_id: str | None = None
         self.caller_model: str | None = None
         self.urgency: str | None = None
+        self.sends = 0
+        self.sends_seen = 0
         self.finished_at = 0.0
         self.connection: Connection | None = None
 

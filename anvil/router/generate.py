@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from anvil.router import advise, count, dialects, echo, exhaustion
 from anvil.router.decisions.record import Endpoint
 from anvil.router.exchange import Exchange, Outlet, Plain
-from anvil.router.lifecycle import DIALECT, decide, recorded
+from anvil.router.lifecycle import DIALECT, decide, recorded, told_late
+from anvil.router.ping import Pinger
 from anvil.router.walk import Walk
 
 if TYPE_CHECKING:
@@ -35,11 +36,27 @@ async def _steps(runtime: Runtime, exchange: Exchange, data: bytes) -> Plain | N
     assert policy is not None
     if not policy.tiers:
         return exhaustion.nothing_left(runtime, exchange)
-    plain = await Walk(runtime, exchange).run()
+    plain = await _walk(runtime, exchange)
     if not exchange.outcome:
         exchange.outcome = "aborted_after_commit" if exchange.aborted else "served"
         exchange.status = plain.status if plain is not None else 200
     return plain
+
+
+async def _walk(runtime: Runtime, exchange: Exchange) -> Plain | None:
+    every = runtime.config.hold_ping_s
+    turn = exchange.turn
+    if not every or turn is None or not turn.stream:
+        return await Walk(runtime, exchange).run()
+    pinger = Pinger(runtime, exchange, every)
+    try:
+        plain = await Walk(runtime, exchange).run()
+    finally:
+        await pinger.stop()
+    if plain is None or not exchange.started_stream:
+        return plain
+    await told_late(runtime, exchange, plain)
+    return None
 
 
 def _generation(endpoint: Endpoint) -> Handler:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from anvil.router import dialects, exhaustion
 from anvil.router.exchange import CallerGone, Exchange, Plain
-from anvil.router.turn import BadRequest
+from anvil.router.turn import BadRequest, Fault
 
 if TYPE_CHECKING:
     from anvil.router.runtime import Runtime
@@ -65,6 +65,18 @@ def _dressed(runtime: Runtime, exchange: Exchange, plain: Plain | None) -> Plain
     if exchange.first_byte_at is None and exchange.outcome == "served":
         exchange.first_byte_at = time.perf_counter()
     return plain
+
+
+async def told_late(runtime: Runtime, exchange: Exchange, plain: Plain) -> None:
+    """The walk failed after a comment had left under a 200: one error event is all that can still be said."""
+    turn = exchange.turn
+    assert turn is not None
+    model = turn.model or dialects.caller(turn.dialect).DEFAULT_MODEL
+    writer = dialects.caller(turn.dialect).writer(turn, runtime.reply(model, turn.signals.words, False))
+    limited = bool(exchange.attempts) and exchange.attempts[-1].failure_class == "rate_limited"
+    fault = Fault("rate_limited" if limited else "unavailable", exchange.outcome or "exhausted")
+    await exchange.outlet.send(writer.abort(fault, plain.status))
+    exchange.status = 200
 
 
 def _note_gone(runtime: Runtime, exchange: Exchange) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from anvil.router import config as configuration
+from anvil.router import observer
 from anvil.router.backends import Binding, bind
 from anvil.router.config import ConfigError, RouterConfig
 from anvil.router.cost import sync_prices
+from anvil.router.observer import Observe
 from anvil.router.profile import Profile
 
 _RELEASE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -30,20 +32,25 @@ class Loaded(Struct):
     tokens: tuple[bytes, ...]
     notes: list[str]
     echo: bool = False
+    observe: Observe | None = None
 
     def __repr__(self) -> str:
         return f"Loaded({self.config_hash})"
 
 
-def load(path: Path, *, mode: str | None, environ: Mapping[str, str], discover: bool = True) -> Loaded:
-    """Read configuration, profile and secrets; decide which tiers are bound. Raises ConfigError with every problem."""
+def load(path: Path, *, mode: str | None, environ: Mapping[str, str], online: bool = True) -> Loaded:
+    """Read configuration and profile; decide which tiers are bound. Raises ConfigError with every problem.
+
+    online: as ``serve`` does it, secrets and a usable tier required. Else, for ``check``, nothing is contacted and a
+    missing secret is a note.
+    """
     real = path.expanduser().resolve()
     config = configuration.load(real, environ=dict(environ))
     profile, digest, notes = load_profile(config, mode, real.parent)
     config_hash = configuration.config_hash(config, digest)
-    if config.cost_sync and discover:
+    if config.cost_sync and online:
         config = sync_prices(config, warn=notes.append, failed=lambda: None)
-    binding = bind(config, environ, discover=discover)
+    binding = bind(config, environ, online=online)
     return Loaded(
         config=config,
         profile=profile,
@@ -51,8 +58,9 @@ def load(path: Path, *, mode: str | None, environ: Mapping[str, str], discover: 
         config_hash=config_hash,
         release=release_beside(real),
         mode=mode,
-        tokens=tokens(config, environ),
-        notes=[*configuration.warnings(config, profile), *notes, *binding.notes],
+        tokens=tokens(config, environ) if online else (),
+        observe=observer.find(config.observer) if config.observer else None,
+        notes=[*configuration.warnings(config, profile), *notes, *binding.notes, *missing_tokens(config, environ)],
     )
 
 
@@ -75,12 +83,18 @@ def load_profile(config: RouterConfig, mode: str | None, folder: Path) -> tuple[
 
 def tokens(config: RouterConfig, environ: Mapping[str, str]) -> tuple[bytes, ...]:
     """Values of the auth_env variables. Raises ConfigError naming each missing or blank one."""
-    missing = [name for name in config.server.auth_env if not environ.get(name, "").strip()]
+    missing = missing_tokens(config, environ)
     if missing:
-        raise ConfigError(
-            [f"server.auth_env: {name} is not set; export it or drop it from the list" for name in missing]
-        )
+        raise ConfigError(missing)
     return tuple(environ[name].strip().encode() for name in config.server.auth_env)
+
+
+def missing_tokens(config: RouterConfig, environ: Mapping[str, str]) -> list[str]:
+    return [
+        f"server.auth_env: {name} is not set; export it or drop it from the list"
+        for name in config.server.auth_env
+        if not environ.get(name, "").strip()
+    ]
 
 
 def release_beside(path: Path) -> str | None:

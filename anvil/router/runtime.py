@@ -22,9 +22,11 @@ from anvil.router.intent import Intents
 from anvil.router.lanes import Clients, Lane, busy
 from anvil.router.log import Log
 from anvil.router.metrics import Metrics
+from anvil.router.observer import Observer
 from anvil.router.policy import Policy, Residencies
 from anvil.router.redact import Scrubber
-from anvil.router.turn import Reply
+from anvil.router.tokens import upper_bound
+from anvil.router.turn import Reply, Turn
 
 if TYPE_CHECKING:
     from anvil.router.loading import Loaded
@@ -52,6 +54,16 @@ class Pool:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+
+    def grow(self, size: int) -> bool:
+        """Take room for held bytes; False when the pool is full."""
+        if self.used + size > self.limit:
+            return False
+        self.used += size
+        return True
+
+    def shrink(self, size: int) -> None:
+        self.used -= size
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
@@ -96,6 +108,7 @@ class Runtime:
         self.reachable: tuple[float, dict[str, bool]] = (float("-inf"), {})
         self.bound_broken: set[str] = set()
         self._reloads = (0, 0)
+        self.observer: Observer | None = None
         self._finished: list[Exchange] = []
         self._settling: asyncio.TimerHandle | None = None
 
@@ -110,6 +123,8 @@ class Runtime:
         gauges.register(self)
         self.log = Log(format=self.listen.log_format, scrubber=self.scrubber)
         self.recorder = Recorder(self.config.decisions, self.metrics, self.log)
+        if self.loaded.observe is not None:
+            self.observer = Observer(self.loaded.observe, self.metrics.observer_dropped.inc)
         for tier in self.config.tiers:
             if tier.id in binding.keys:
                 self.backends[tier.id] = Backend(self.config, tier, binding.keys[tier.id], binding.models[tier.id])
@@ -129,6 +144,8 @@ class Runtime:
     def close(self) -> None:
         with contextlib.suppress(Exception):
             self.settle()
+            if self.observer is not None:
+                self.observer.close()
             self.recorder.close()
             self.log.close()
 
@@ -186,7 +203,10 @@ class Runtime:
             self._settling = None
         finished, self._finished = self._finished, []
         for exchange in finished:
-            self.recorder.record(records.build(self, exchange))
+            record = records.build(self, exchange)
+            self.recorder.record(record)
+            if self.observer is not None:
+                self.observer.tell(record)
             own = exchange.finished_at - exchange.started_at - exchange.tier_wait_s
             self.metrics.overhead.observe((exchange.endpoint,), own)
 
@@ -206,6 +226,15 @@ class Runtime:
 
     def observe_hold(self, tier: str, verdict: str, seconds: float) -> None:
         self.metrics.commit_hold.observe((tier, verdict), seconds)
+
+    def check_bound(self, turn: Turn, tier: TierConfig, prompt: int) -> None:
+        """A tier that counts more tokens than our bound gets one token per byte from now on (contract 2.12)."""
+        if turn.signals.images or tier.id in self.bound_broken:
+            return
+        # the bound is at least half a token per byte of text: most counts need no closer look
+        if 2 * prompt > sum([len(memoryview(raw)) for raw in turn.body.values()]) and prompt > upper_bound(turn):
+            self.bound_broken.add(tier.id)
+            self.metrics.bound_violations.inc((tier.id,))
 
     def sync_reloads(self) -> None:
         """Reload counts live in the main process; bring ours up to them."""

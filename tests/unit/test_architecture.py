@@ -19,6 +19,7 @@ ALLOWED = {
     "deploys": {"topology", "render", "hosts", "harness"},
     "router": {"harness"},
     "lab": {"router", "topology"},
+    "web": set(),
     "cli": {"topology", "harness", "render", "hosts", "router", "lab"},
 }
 MAY_USE_PYINFRA = {"hosts", "deploys"}
