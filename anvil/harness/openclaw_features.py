@@ -7,6 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
+# A schema may refer to itself; nothing we look for lies deeper.
+MAX_REFERENCES = 16
+
 
 class Features(Struct, frozen=True):
     """``None`` for a set of keys: not known, nothing is held back."""
@@ -43,18 +46,20 @@ def _step(node: Mapping[str, Any], step: str) -> Iterator[Mapping[str, Any]]:
         yield inner
 
 
-def _alternatives(root: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _alternatives(root: Mapping[str, Any], node: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    if depth > MAX_REFERENCES:
+        return
     reference = node.get("$ref")
     if isinstance(reference, str) and reference.startswith("#/"):
         target: Any = root
         for part in reference[2:].split("/"):
             target = target.get(part, {}) if isinstance(target, dict) else {}
-        yield from _alternatives(root, target)
+        yield from _alternatives(root, target, depth + 1)
         return
     yield node
     for word in ("anyOf", "oneOf", "allOf"):
         for choice in node.get(word, ()):
-            yield from _alternatives(root, choice)
+            yield from _alternatives(root, choice, depth + 1)
 
 
 def _keys(schema: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> frozenset[str] | None:

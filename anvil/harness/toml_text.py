@@ -75,7 +75,7 @@ def _with_keys(text: str, content: Mapping[str, Any]) -> str:
 
 
 def _with_table(text: str, path: tuple[str, ...], table: Mapping[str, Any]) -> str:
-    new = "\n".join(_lines_of_table(table, path)) + "\n"
+    new = "\n".join(_lines_of_table(table, path)).lstrip("\n") + "\n"
     name = r"[ \t]*\.[ \t]*".join(f"(?:{re.escape(part)}|{re.escape(quoted(part))})" for part in path)
     found = re.search(rf"^[ \t]*\[[ \t]*{name}[ \t]*\][^\n]*\n?", text, re.MULTILINE)
     if not found:

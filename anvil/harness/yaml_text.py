@@ -8,7 +8,7 @@ from anvil.harness.quoting import quoted
 
 
 def dumps(content: Mapping[str, object]) -> str:
-    """Strings, booleans, numbers, None, lists and mappings with string keys."""
+    """Strings, booleans, integers, None, lists and mappings with string keys."""
     return "".join(f"{line}\n" for line in _block(content))
 
 
@@ -43,4 +43,8 @@ def _flow(value: object) -> str:
         return "{}"
     if isinstance(value, list | tuple):
         return "[]"
-    return quoted(value) if isinstance(value, str) else repr(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return quoted(value)
+    raise TypeError(f"YAML text has no form for {type(value).__name__}")
