@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from anvil.router.dialects.recent import Recent
+from anvil.router.recent import Recent
 from anvil.router.turn import Audio, Document, Image, Opaque, Reasoning, Text, ToolCall, ToolResult
 
 if TYPE_CHECKING:

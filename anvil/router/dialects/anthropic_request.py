@@ -20,8 +20,8 @@ from anvil.router.dialects.anthropic_tools import (
     tool_choice,
 )
 from anvil.router.dialects.encode import MAX_UNKNOWN_NAMES, NEVER_FORWARDED, absent, splice, unknown_names
-from anvil.router.dialects.recent import recent_words
 from anvil.router.reading import SYSTEM_KEYWORD_WORDS, is_billing
+from anvil.router.recent import recent_words
 from anvil.router.turn import BadRequest, Conversation, Message, Signals, Text, Turn
 
 _THREAD_DETAILS = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from anvil.router.dialects import anthropic_wire as wire
 from anvil.router.dialects.encode import absent, splice, unknown_names
-from anvil.router.dialects.recent import Recent
+from anvil.router.recent import Recent
 from anvil.router.turn import BadRequest, ResponseFormat, Tool, ToolChoice
 
 MAX_TOOL_NAME_BYTES = 256

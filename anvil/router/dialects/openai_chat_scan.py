@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from anvil.router.dialects.recent import recent_words
 from anvil.router.reading import MAX_DEPTH, SYSTEM_KEYWORD_WORDS, is_billing, own_text
+from anvil.router.recent import recent_words
 from anvil.router.turn import BadRequest, Signals
 
 SYSTEM_ROLES = frozenset(("system", "developer"))

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from anvil.router.dialects.encode import NULL, splice
-from anvil.router.dialects.recent import Recent
 from anvil.router.reading import MAX_DEPTH, check_depth
+from anvil.router.recent import Recent
 from anvil.router.turn import ResponseFormat, Tool, ToolChoice
 
 MAX_NAME_BYTES = 256

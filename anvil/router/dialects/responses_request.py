@@ -15,10 +15,10 @@ from anvil.router.dialects.anthropic_wire import decode
 from anvil.router.dialects.encode import NEVER_FORWARDED, absent, unknown_names
 from anvil.router.dialects.openai_chat_conversation import OPENAI_FIELDS
 from anvil.router.dialects.openai_chat_request import read_object
-from anvil.router.dialects.recent import recent_words
 from anvil.router.dialects.responses_input import Intake
 from anvil.router.dialects.responses_tools import NOTHING, Declared, choose, read_format, read_tools
 from anvil.router.reading import MAX_DEPTH, SYSTEM_KEYWORD_WORDS, check_depth
+from anvil.router.recent import recent_words
 from anvil.router.turn import BadRequest, Conversation, Signals, Turn
 
 _TEXT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(str | None)

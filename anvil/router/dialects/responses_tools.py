@@ -15,8 +15,8 @@ from anvil.router.dialects.encode import CUSTOM_SCHEMA, NULL, splice
 from anvil.router.dialects.openai_chat_tools import read_choice as read_flat_choice
 from anvil.router.dialects.openai_chat_tools import read_format as read_nested_format
 from anvil.router.dialects.openai_chat_tools import valid_name
-from anvil.router.dialects.recent import Recent
 from anvil.router.reading import MAX_DEPTH, check_depth
+from anvil.router.recent import Recent
 from anvil.router.turn import ResponseFormat, Tool, ToolChoice
 
 _plain = msgspec.json.Decoder().decode

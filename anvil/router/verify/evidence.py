@@ -115,10 +115,11 @@ def declared_tools(turn: Turn, calls: list[ToolCall]) -> dict[str, bytes | None]
     """Name -> schema of every tool that ``calls`` may name.
 
     Typed client tools (Anthropic ``bash_20250124``...) have a name but no schema, and dialects do not list them in
-    ``Turn.tools``; the body is searched for them only when a call names a tool that is not listed.
+    ``Turn.tools``; the body is searched for them only when a call names a tool that is not listed. Responses has none:
+    its hosted tools reach no tier, so no call may name them.
     """
     tools = {tool.name: tool.schema for tool in turn.tools}
-    if tools and any(call.name not in tools for call in calls):
+    if tools and turn.dialect != "responses" and any(call.name not in tools for call in calls):
         for name in _typed_tool_names(turn.body.get("tools")):
             tools.setdefault(name, None)
     return tools

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -160,3 +162,7 @@ def test_a_longer_conversation_never_has_a_lower_bound(said: list[str], more: st
 def test_both_dialects_give_the_same_bound_for_the_same_words() -> None:
     chat = openai_chat.parse(b'{"messages":[{"role":"user","content":"hi there"}]}')
     assert tokens.upper_bound(chat) == tokens.upper_bound(anthropic())
+
+
+def test_the_module_can_be_the_first_import() -> None:
+    subprocess.run([sys.executable, "-c", "import anvil.router.tokens"], check=True)

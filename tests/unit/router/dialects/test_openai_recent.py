@@ -7,8 +7,9 @@ import json
 import pytest
 from msgspec import Raw
 
-from anvil.router.dialects import openai_chat, recent
-from anvil.router.dialects.recent import Recent, recent_words
+from anvil.router import recent
+from anvil.router.dialects import openai_chat
+from anvil.router.recent import Recent, recent_words
 
 
 def test_equal_bytes_are_computed_once_and_different_bytes_with_equal_ends_are_not_mixed_up() -> None:

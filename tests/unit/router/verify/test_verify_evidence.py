@@ -52,6 +52,12 @@ def test_typed_client_tools_are_declared_too(name: str, declared: bool) -> None:
     assert (chains.verify_call(ToolCall("1", name, "{}"), turn) is None) is declared
 
 
+def test_a_hosted_tool_of_a_responses_caller_is_not_declared() -> None:
+    body = {"tools": Raw(b'[{"type":"function","name":"f"},{"type":"web_search","name":"web_search"}]')}
+    turn = Turn("responses", body, Signals(), tools=[Tool("f")])
+    assert chains.verify_call(ToolCall("1", "web_search", "{}"), turn) == "tool_call_json_valid"
+
+
 @pytest.mark.parametrize("tools", [None, Raw(b'"x"'), Raw(b"{")])
 def test_tools_that_cannot_be_read_declare_nothing_more(tools: Raw | None) -> None:
     turn = _turn(body={} if tools is None else {"tools": tools}, tools=[Tool("f")])
