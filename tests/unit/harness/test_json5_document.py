@@ -77,7 +77,7 @@ def test_what_is_refused_and_where(content: bytes, said: str) -> None:
 
 
 def test_depth_64_is_the_last_allowed() -> None:
-    deep = lambda n: b'{"a":' * n + b"1" + b"}" * n  # noqa: E731 - a table of one row
+    deep = lambda n: b'{"a":' * n + b"1" + b"}" * n
     assert parse(deep(64))[1]
     with pytest.raises(Unreadable):
         parse(deep(65))

@@ -109,11 +109,11 @@ SPACE = st.sampled_from(["", " ", "\n", "/*c*/", " // line\n", "\r\n\t"])
 @st.composite
 def json5(draw: st.DrawFn, value: Any) -> str:
     """The value in one of its many spellings."""
-    space = lambda: draw(SPACE)  # noqa: E731 - drawn again at each place
+    space = lambda: draw(SPACE)
     if not isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=draw(st.booleans()))
     if isinstance(value, dict):
-        name = lambda key: key if key == "a" and draw(st.booleans()) else json.dumps(key)  # noqa: E731
+        name = lambda key: key if key == "a" and draw(st.booleans()) else json.dumps(key)
         items = [f"{name(key)}{space()}:{space()}{draw(json5(item))}" for key, item in value.items()]
         opening, closing = "{}"
     else:

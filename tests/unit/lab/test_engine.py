@@ -22,7 +22,7 @@ from rich.console import Console
 from anvil.lab import cpu_library, engine, fetch
 from anvil.lab.fetch import Parcel, Unavailable
 
-SILENT = Console(file=open(os.devnull, "w"))  # noqa: SIM115 - lives as long as the tests
+SILENT = Console(file=open(os.devnull, "w"))
 FULL = "flags\t\t: fpu avx avx2 fma f16c bmi2 " + " ".join(engine.WHEEL_FLAGS)
 
 

@@ -144,7 +144,7 @@ def test_the_revision_is_the_documented_hash() -> None:
 
 
 def test_the_routers_own_reading_matches_the_topology() -> None:
-    made = rendered({"tiers/cloud": CLOUD, "presets/planning": ["heavy-local", "cloud"], "router/settings/metered_cloud": ["planning"], "router/token": ["ANVIL_ROUTER_TOKEN", "NEXT"]})  # fmt: skip # noqa: E501
+    made = rendered({"tiers/cloud": CLOUD, "presets/planning": ["heavy-local", "cloud"], "router/settings/metered_cloud": ["planning"], "router/token": ["ANVIL_ROUTER_TOKEN", "NEXT"]})  # fmt: skip
     config = made.release.config
     assert [tier.id for tier in config.tiers] == ["fast-local", "heavy-local", "cloud"]
     assert config.tiers[0].base_url == "http://fast:30003/v1"
@@ -183,7 +183,7 @@ def test_router_tables_come_in_the_documented_order() -> None:
 
 
 def test_a_tier_table_has_the_documented_order() -> None:
-    changes = {"role": "fast", "timeout": 9, "max_concurrency": 3, "params": {"a": 1}, "extra_body": {"b": 1}, "extra_body_defaults": {"c": 1}, "vision": True}  # fmt: skip # noqa: E501
+    changes = {"role": "fast", "timeout": 9, "max_concurrency": 3, "params": {"a": 1}, "extra_body": {"b": 1}, "extra_body_defaults": {"c": 1}, "vision": True}  # fmt: skip
     made = topology({"tiers/fast-local": {"serve": "fast", **changes}})
     assert list(router.tier(made, "fast-local")) == [
         "id", "base_url", "model", "dialect", "context_limit", "privacy", "tool_support", "auth_env", "role", "engine",
@@ -334,10 +334,10 @@ def test_the_run_script_exports_named_secrets_only(tmp_path: Any) -> None:
     made = topology({"machines/here/root": str(root), "router/python": str(python)}, LOCAL)
     script = root / "run.sh"
     script.write_bytes(artefacts.render(made, SECRETS).release.files["run.sh"])
-    ran = subprocess.run(["sh", str(script)], env={"PATH": ENVIRON.get("PATH", "/usr/bin:/bin")}, capture_output=True, text=True, check=True)  # fmt: skip # noqa: E501
+    ran = subprocess.run(["sh", str(script)], env={"PATH": ENVIRON.get("PATH", "/usr/bin:/bin")}, capture_output=True, text=True, check=True)  # fmt: skip
     assert "ANVIL_ROUTER_TOKEN=it is $x" in ran.stdout
     assert "FOREIGN" not in ran.stdout
-    assert ran.stdout.endswith("-m\nanvil\nserve\n--config\n" + f"{root}/router/current/router.toml\n--host\n127.0.0.1\n--port\n8000\n")  # fmt: skip # noqa: E501
+    assert ran.stdout.endswith("-m\nanvil\nserve\n--config\n" + f"{root}/router/current/router.toml\n--host\n127.0.0.1\n--port\n8000\n")  # fmt: skip
     mark = (root / "router" / "started").read_text().strip()
     assert f"# anvil.mark {mark}\n" in script.read_text()
 

@@ -1,6 +1,6 @@
 """Every rule of operations.md 4: one topology it passes (the example), and topologies it must name."""
 
-# ruff: noqa: E501 - a table of cases reads best one case a line
+
 
 from __future__ import annotations
 

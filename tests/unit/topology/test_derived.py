@@ -108,7 +108,7 @@ def test_images_need_a_usable_tier_that_takes_them() -> None:
     assert derived.takes_images(topology({"tiers/heavy-local/vision": True}), "chat")
     assert not derived.takes_images(topology(PAID), "planning")
     assert derived.takes_images(topology(METERED), "planning")
-    blind = {"tiers/cloud": {**CLOUD, "vision": False}, "presets/planning": ["cloud"], "router/settings/metered_cloud": ["planning"]}  # fmt: skip # noqa: E501
+    blind = {"tiers/cloud": {**CLOUD, "vision": False}, "presets/planning": ["cloud"], "router/settings/metered_cloud": ["planning"]}  # fmt: skip
     assert not derived.takes_images(topology(blind), "planning")
 
 

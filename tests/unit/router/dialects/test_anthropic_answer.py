@@ -354,4 +354,4 @@ def test_type_confused_streams_give_events_or_bad_answers(events: list[dict[str,
     try:
         read(b"".join([b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]))
     except BadAnswer as error:
-        assert error.fault.failure_class == "unavailable"  # noqa: PT017  # both outcomes are fine, no other class is
+        assert error.fault.failure_class == "unavailable"  # both outcomes are fine, no other class is
