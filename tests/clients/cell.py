@@ -34,7 +34,7 @@ class Result:
 
 def main(name: str, folder: Path) -> None:
     client = ROWS[name]
-    with stage(folder / "router", client.tier_dialect) as scene, (folder / "results.jsonl").open("w") as results:
+    with stage(folder / "router", client.tiers) as scene, (folder / "results.jsonl").open("w") as results:
         counts: dict[str, int] = {}
         for number, scenario in enumerate(client.scenarios):
             result = _play(client, scenario, scene, folder / f"{number:02}", counts.get(scenario.like))
@@ -69,8 +69,7 @@ def _play(client: Client, scenario: Scenario, scene: Stage, folder: Path, usual:
 
 def _gather(scene: Stage, outcome: Outcome, place: Place, usual: int | None) -> Happened:
     files = {path.name: path.read_text(errors="replace") for path in place.work.glob("*.py")}
-    bodies = [request.body.decode(errors="replace") for request in scene.requests()]
-    return Happened(outcome, scene.records(), bodies, files, usual)
+    return Happened(outcome, scene.records(), scene.bodies(), files, usual)
 
 
 def _keep(folder: Path, argv: list[str], happened: Happened) -> None:

@@ -25,12 +25,13 @@ class Place:
 
 
 class Client(ABC):
-    """One row of the table. ``pins`` are the cache folders it needs; ``tier_dialect`` is what the tiers speak."""
+    """One row of the table. ``pins`` are the cache folders it needs; ``tiers`` is what the
+    tiers speak, or "engine" for real models."""
 
     name: str
     wire: str
     pins: tuple[str, ...]
-    tier_dialect: str = "openai"
+    tiers: str = "openai"
     limit_s: float = 60.0
     scenarios: tuple[Scenario, ...] = STANDARD
 
@@ -47,7 +48,7 @@ class Client(ABC):
             TOKEN_NAME: TOKEN,
         }
 
-    def prepare(self, place: Place) -> None:  # noqa: B027 - some clients need none
+    def prepare(self, place: Place) -> None:  # noqa: B027 - clients without a file of their own need nothing
         """Write the client's own configuration."""
 
     @abstractmethod

@@ -38,7 +38,7 @@ def status(results: list[Result], column: str | None = None) -> Status | None:
 
 def listing(console: Console) -> None:
     for name, client in ROWS.items():
-        console.print(f"{name}  {version(name)}  speaks {client.wire}, tiers speak {_spoken(client.tier_dialect)}")
+        console.print(f"{name}  {version(name)}  speaks {client.wire}, tiers speak {_spoken(client.tiers)}")
         for scenario in client.scenarios:
             console.print(f"    {scenario.name}")
 
@@ -61,14 +61,14 @@ def table(console: Console, results: list[Result], seconds: float) -> None:
         own = [result for result in results if result.client == name]
         states = [status(own, column) or "-" for column in COLUMNS]
         cells = [f"[{_COLOUR[state]}]{state}[/]" for state in states]
-        drawn.add_row(name, version(name), ROWS[name].wire, _spoken(ROWS[name].tier_dialect), *cells)
+        drawn.add_row(name, version(name), ROWS[name].wire, _spoken(ROWS[name].tiers), *cells)
     console.print(drawn)
     count = {state: sum(result.status == state for result in results) for state in ("PASS", "FAIL", "SKIP")}
     console.print(f"{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} skipped in {seconds:.0f} s")
 
 
-def _spoken(dialect: str) -> str:
-    return {"openai": "chat", "anthropic": "messages"}[dialect]
+def _spoken(tiers: str) -> str:
+    return {"openai": "chat", "anthropic": "messages", "engine": "llama.cpp"}[tiers]
 
 
 def matrix(results: list[Result]) -> str:
@@ -78,7 +78,7 @@ def matrix(results: list[Result]) -> str:
     for name in dict.fromkeys(result.client for result in results):
         own = [result for result in results if result.client == name]
         states = [_state(own, column) for column in COLUMNS]
-        rows.append([name, version(name), ROWS[name].wire, _spoken(ROWS[name].tier_dialect), *states])
+        rows.append([name, version(name), ROWS[name].wire, _spoken(ROWS[name].tiers), *states])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.clients import cache
+from tests.clients import cache, engines
 from tests.clients.cell import Result
 from tests.clients.rows import ROWS
 from tests.clients.sandbox import isolation
@@ -26,6 +26,8 @@ def play(name: str, folder: Path) -> list[Result]:
     try:
         for pin in client.pins:
             cache.install(pin)
+        if client.tiers == "engine":
+            engines.fetch()
     except cache.CannotInstall as reason:
         return [Result(name, it.name, it.column, "SKIP", str(reason)) for it in client.scenarios]
     limit_s = _START_S + sum(scenario.limit_s or client.limit_s for scenario in client.scenarios)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.clients.client import Client
-from tests.clients.programs import aider, claude_code, codex, openclaw, opencode, pi, sdk
+from tests.clients.programs import aider, claude_code, codex, engine, openclaw, opencode, pi, sdk
 
 ROWS: dict[str, Client] = {
     client.name: client
@@ -17,9 +17,13 @@ ROWS: dict[str, Client] = {
         pi.Pi(),
         pi.PiMessages(),
         pi.PiMessagesNative(),
+        engine.OpenAiPyEngine(),
+        engine.AnthropicPyEngine(),
+        engine.PiEngine(),
         claude_code.ClaudeCode(),
         claude_code.ClaudeCodeNative(),
         codex.Codex(),
+        codex.CodexCrossed(),
         opencode.OpenCode(),
         opencode.OpenCodeMessages(),
         aider.Aider(),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 from tests.clients.conversation import EDIT_MARKER, OTHER_PRODUCT, PRODUCT, TOOL_MARKER, Mode
@@ -16,6 +18,7 @@ COLUMNS: tuple[Column, ...] = ("plain", "tool", "rich", "fallback", "cut", "exha
 
 HELLO = "Say hello."
 TOOL_PROMPT = f"{TOOL_MARKER}: run the command you were told about and say what it printed."
+ADD_PROMPT = "Use the function add to add 19 and 23."
 EDIT_PROMPT = f"{EDIT_MARKER}: print the other text in hello.py."
 
 
@@ -88,6 +91,25 @@ def tool(it: Happened) -> Iterator[str]:
     yield from _says(it, PRODUCT)
     if not any(PRODUCT in body for body in it.bodies):
         yield "no request carried the tool's result"
+
+
+def tool_in_order(it: Happened) -> Iterator[str]:
+    """And each request that a tier sees extends the one before, so that an engine's prefix cache serves it."""
+    yield from tool(it)
+    asked = [_bare(json.loads(body)) for body in it.bodies]
+    for earlier, later in pairwise(body for body in asked if body.get("tools")):
+        seen = earlier["messages"]
+        if (earlier["tools"], earlier.get("system")) != (later["tools"], later.get("system")):
+            yield "tools or system changed between the requests of one turn"
+        if later["messages"][: len(seen)] != seen:
+            yield "a request does not extend the one before"
+
+
+def _bare(value: Any) -> Any:
+    """Without cache marks: clients move those from turn to turn, and they are no part of the prompt."""
+    if isinstance(value, dict):
+        return {key: _bare(inner) for key, inner in value.items() if key != "cache_control"}
+    return [_bare(inner) for inner in value] if isinstance(value, list) else value
 
 
 def rich(it: Happened) -> Iterator[str]:
@@ -176,8 +198,25 @@ def prints(words: str) -> Judge:
     return judge
 
 
+def answers(it: Happened) -> Iterator[str]:
+    """A real model said something; what it said is its own affair."""
+    yield from succeeded(it)
+    if not it.outcome.stdout.strip():
+        yield "it printed nothing"
+
+
+def calls(it: Happened) -> Iterator[str]:
+    """A real model asked for the function and was sent the sum. What so small a model then makes of it (it may write
+    something that the engine itself rejects) is not judged."""
+    if len(it.records) < 2:
+        yield f"the model did not ask for the function: {_last_words(it.outcome)}"
+    elif it.records[0]["outcome"] != "served":
+        yield f"record {it.records[0]['id']}: {it.records[0]['outcome']}"
+
+
 PLAIN = Scenario("plain", "plain", "good", "good", HELLO, plain)
-TOOL = Scenario("tool", "tool", "good", "good", TOOL_PROMPT, tool, "tool")
+TOOL = Scenario("tool", "tool", "good", "good", TOOL_PROMPT, tool_in_order, "tool")
+TOOL_LOOSE = replace(TOOL, judge=tool)  # for a client that moves a message of its own to the end of each request
 RICH = Scenario("thinking, words and two calls", "rich", "rich", "good", TOOL_PROMPT, rich, "tool")
 EDIT = Scenario("edit", "tool", "good", "good", EDIT_PROMPT, edit)
 
@@ -200,5 +239,8 @@ CUT = Scenario("cut in mid-answer", "cut", "cut-live", "good", HELLO, cut_live)
 CONTEXT = Scenario("count_tokens through /context", "extras", "good", "good", "/context", context)
 EXHAUSTED = Scenario("exhausted", "exhausted", "http500", "http500", HELLO, exhausted)
 PERSISTENT = replace(EXHAUSTED, judge=persistent, limit_s=25)
+
+ENGINE_PLAIN = Scenario("plain", "plain", "good", "good", "Say hello in one short sentence.", answers)
+ENGINE_TOOL = Scenario("tool", "tool", "good", "good", ADD_PROMPT, calls, "tool", model="heavy-local")
 
 STANDARD = (PLAIN, TOOL, RICH, EMPTY, STATUS, BROKEN, EARLY, HELD, CUT, EXHAUSTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +26,17 @@ def run(stdout: str, *records: dict[str, Any], code: int | None = 0, **more: Any
     )
 
 
+ASKED: dict[str, Any] = {"tools": [{"name": "add"}], "messages": [{"role": "user", "content": "hi"}]}
+MARKED = ASKED | {"messages": [{"role": "user", "content": "hi", "cache_control": {}}]}
+MORE = ASKED | {"messages": [*ASKED["messages"], {"role": "tool", "content": PRODUCT}]}
+TITLE = {"messages": [{"role": "user", "content": "a title, please"}]}
+ORDER, REVERSED = ([json.dumps(body) for body in bodies] for bodies in ((MARKED, TITLE, MORE), (MORE, ASKED)))
+RETOOLED = [json.dumps(ASKED), json.dumps(MORE | {"tools": [{"name": "sub"}]})]
+
 GOOD = {
     "plain": (s.PLAIN, run(s.FAST, SERVED)),
-    "tool": (s.TOOL, run(PRODUCT, SERVED, SERVED, bodies=[PRODUCT])),
+    "tool": (s.TOOL, run(PRODUCT, SERVED, SERVED, bodies=ORDER)),
+    "tool, order of its own": (s.TOOL_LOOSE, run(PRODUCT, SERVED, SERVED, bodies=REVERSED)),
     "rich": (s.RICH, run(f"{PRODUCT} {OTHER_PRODUCT}", SERVED, SERVED, bodies=[PRODUCT])),
     "edit": (s.EDIT, run("", SERVED, files={"hello.py": 'print("anvil-edit-42")'})),
     "fallback": (s.EMPTY, run(s.HEAVY, HEAVY, usual=1)),
@@ -36,6 +45,8 @@ GOOD = {
     "persistent": (s.PERSISTENT, run("", NONE, NONE, code=None)),
     "cut told": (s.CUT, run("cut short", BROKEN, code=1)),
     "cut asked again": (s.CUT, run(s.HEAVY, BROKEN, HEAVY)),
+    "engine": (s.ENGINE_PLAIN, run("Hi", SERVED)),
+    "engine called": (s.ENGINE_TOOL, run("", SERVED, NONE, code=1)),
     "context": (s.CONTEXT, run("Tokens: 5")),
 }
 BAD = {
@@ -50,7 +61,9 @@ BAD = {
     ),
     "plain: fell back": (s.PLAIN, run(s.FAST, HEAVY), "fell back"),
     "tool: not returned": (s.TOOL, run(PRODUCT, SERVED), "no request carried"),
-    "tool: not run": (s.TOOL, run("sorry", SERVED, bodies=[PRODUCT]), "not in what it printed"),
+    "tool: prefix changed": (s.TOOL, run(PRODUCT, SERVED, bodies=REVERSED), "does not extend"),
+    "tool: tools changed": (s.TOOL, run(PRODUCT, SERVED, bodies=RETOOLED), "tools or system changed"),
+    "tool: not run": (s.TOOL, run("sorry", SERVED, bodies=ORDER), "not in what it printed"),
     "rich: one call of two": (s.RICH, run(PRODUCT, SERVED, bodies=[PRODUCT]), OTHER_PRODUCT),
     "edit: file as before": (s.EDIT, run("", SERVED, files={"hello.py": ""}), "not edited"),
     "fallback: not by the record": (s.EMPTY, run(s.HEAVY, SERVED), "took over"),
@@ -63,6 +76,9 @@ BAD = {
     "persistent: slow": (s.PERSISTENT, run("", NONE | {"duration_ms": 1500.0}, code=None), "1500 ms"),
     "cut: half taken for whole": (s.CUT, run(s.FAST, BROKEN), "as if all were well"),
     "cut: unrecorded": (s.CUT, run("cut short", SERVED, code=1), "no record"),
+    "engine: silent": (s.ENGINE_PLAIN, run(" ", SERVED), "printed nothing"),
+    "engine: no call": (s.ENGINE_TOOL, run("42", SERVED), "did not ask"),
+    "engine: failed": (s.ENGINE_TOOL, run("42", NONE, SERVED), "exhausted"),
     "context: generated": (s.CONTEXT, run("Tokens: 5", SERVED), "generated"),
 }
 

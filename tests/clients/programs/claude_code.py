@@ -29,4 +29,4 @@ class ClaudeCode(Client):
 
 
 class ClaudeCodeNative(ClaudeCode):
-    name, tier_dialect = "claude-code, messages tier", "anthropic"
+    name, tiers = "claude-code, messages tier", "anthropic"

@@ -33,3 +33,7 @@ stream_max_retries = 1
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
         return [npm_bin("codex", "codex"), "exec", "--skip-git-repo-check", "-m", scenario.model, scenario.prompt]
+
+
+class CodexCrossed(Codex):
+    name, tiers = "codex, messages tier", "anthropic"

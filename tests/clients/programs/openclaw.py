@@ -15,7 +15,7 @@ from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 class OpenClaw(Client):
     name, wire, pins = "openclaw", "chat", ("node", "openclaw")
     limit_s = 90
-    scenarios = (s.PLAIN, s.TOOL, s.RICH, s.STATUS, s.BROKEN, replace(s.PERSISTENT, limit_s=20))
+    scenarios = (s.PLAIN, s.TOOL_LOOSE, s.RICH, s.STATUS, s.BROKEN, replace(s.PERSISTENT, limit_s=20))
 
     def prepare(self, place: Place) -> None:
         models = [

@@ -20,7 +20,7 @@ class Pi(Client):
         models = [
             {"id": id, "name": id, "reasoning": False, "input": ["text"], "contextWindow": CONTEXT_LIMIT,
              "maxTokens": 8192, "cost": _FREE}
-            for id in ("chat", "review")
+            for id in ("chat", "review", "heavy-local")
         ]  # fmt: skip
         provider = {"baseUrl": place.url + self.path, "api": self.api, "apiKey": TOKEN_NAME, "models": models}
         retry = {"enabled": False, "provider": {"maxRetries": 0}}  # by default twelve tries in twenty seconds
@@ -39,4 +39,4 @@ class PiMessages(Pi):
 
 
 class PiMessagesNative(PiMessages):
-    name, tier_dialect = "pi, messages tier", "anthropic"
+    name, tiers = "pi, messages tier", "anthropic"

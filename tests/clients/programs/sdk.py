@@ -78,8 +78,8 @@ class AnthropicJs(_Sdk):
 
 
 class AnthropicPyNative(AnthropicPy):
-    name, tier_dialect = "anthropic-py, messages tier", "anthropic"
+    name, tiers = "anthropic-py, messages tier", "anthropic"
 
 
 class OpenAiPyCrossed(OpenAiPy):
-    name, tier_dialect = "openai-py, messages tier", "anthropic"
+    name, tiers = "openai-py, messages tier", "anthropic"
