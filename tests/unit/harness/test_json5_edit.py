@@ -109,12 +109,17 @@ SPACE = st.sampled_from(["", " ", "\n", "/*c*/", " // line\n", "\r\n\t"])
 @st.composite
 def json5(draw: st.DrawFn, value: Any) -> str:
     """The value in one of its many spellings."""
-    space = lambda: draw(SPACE)
+
+    def space() -> str:
+        return draw(SPACE)
+
     if not isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=draw(st.booleans()))
     if isinstance(value, dict):
-        name = lambda key: key if key == "a" and draw(st.booleans()) else json.dumps(key)
-        items = [f"{name(key)}{space()}:{space()}{draw(json5(item))}" for key, item in value.items()]
+        names = [key if key == "a" and draw(st.booleans()) else json.dumps(key) for key in value]
+        items = [
+            f"{name}{space()}:{space()}{draw(json5(item))}" for name, item in zip(names, value.values(), strict=True)
+        ]
         opening, closing = "{}"
     else:
         items = [draw(json5(item)) for item in value]
