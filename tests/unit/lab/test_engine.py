@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import io
 import os
 import shutil
 import socket
@@ -22,7 +23,7 @@ from rich.console import Console
 from anvil.lab import cpu_library, engine, fetch
 from anvil.lab.fetch import Parcel, Unavailable
 
-SILENT = Console(file=open(os.devnull, "w"))
+SILENT = Console(file=io.StringIO())
 FULL = "flags\t\t: fpu avx avx2 fma f16c bmi2 " + " ".join(engine.WHEEL_FLAGS)
 
 

@@ -351,7 +351,9 @@ EVENTS = st.fixed_dictionaries(
 @given(st.lists(EVENTS, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_type_confused_streams_give_events_or_bad_answers(events: list[dict[str, Any]]) -> None:
+    told: list[str] = []
     try:
         read(b"".join([b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]))
     except BadAnswer as error:
-        assert error.fault.failure_class == "unavailable"  # both outcomes are fine, no other class is
+        told.append(error.fault.failure_class)
+    assert told in ([], ["unavailable"])  # both outcomes are fine, no other class is
