@@ -6,6 +6,7 @@ All functions are pure and linear in their input; ``count_words`` and ``check_de
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import accumulate
 
 MAX_DEPTH = 128
@@ -18,7 +19,7 @@ _ASCII_WORDS = bytes(_BLANK if chr(code).isspace() and code < 128 else 0x78 for 
 _ASCII = bytes(range(128))
 # str.isspace() beyond ASCII: U+0085 U+00A0 U+1680 U+2000-200A U+2028 U+2029 U+202F U+205F U+3000
 _WIDE_BLANK = re.compile(rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80")
-_SHORT = 400
+_SHORT = 128
 
 
 def count_words(text: str) -> int:
@@ -32,9 +33,9 @@ def count_words(text: str) -> int:
     return marks.count(b" x") + (marks[0] != _BLANK)
 
 
-def system_signal(text: str) -> str:
+def system_signal(text: str, count: Callable[[str], int] = count_words) -> str:
     """S of 9.5 as it may contribute keywords: the system text, or "" when it has more than 150 words."""
-    return text if count_words(text) <= SYSTEM_KEYWORD_WORDS else ""
+    return text if len(text) < 2 * SYSTEM_KEYWORD_WORDS or count(text) <= SYSTEM_KEYWORD_WORDS else ""
 
 
 # ------------------------------------------------------------------------------------------------ depth
@@ -87,6 +88,10 @@ def _nesting_within(marks: bytes, limit: int) -> bool:
 _REMINDER_OPEN, _REMINDER_CLOSE = "<system-reminder>", "</system-reminder>"
 _INTERNAL_CONTEXT = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>"
 _BILLING = "x-anthropic-billing-header:"
+# how anything that own_text takes away begins, white space beyond ASCII included
+_MAY_BE_NOISE = frozenset(("", "[", _REMINDER_OPEN[0], _INTERNAL_CONTEXT[0], _BILLING[0])) | {
+    chr(code) for code in range(0x3001) if chr(code).isspace()
+}
 _PREFIX = re.compile(
     r"\s*\[(?:Retry after the previous model attempt failed or timed out"
     r"|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]* \d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?(?: [A-Za-z0-9_+:/-]{1,40})?)\]\s*"
@@ -95,6 +100,8 @@ _PREFIX = re.compile(
 
 def own_text(text: str) -> str:
     """The text without a harness's prefixes (time stamp, retry remark); "" when nothing in it is a human's own."""
+    if text[:1] not in _MAY_BE_NOISE:
+        return text
     while prefix := _PREFIX.match(text):
         text = text[prefix.end() :]
     body = text.lstrip()

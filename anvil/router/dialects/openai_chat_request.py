@@ -1,7 +1,7 @@
 """Reads an OpenAI Chat Completions request (contract 5): one strict decode, validation, and what policy needs to know.
 
 The top level stays raw JSON, so that same-dialect tiers receive every field as it came; messages are decoded once,
-looked at and dropped again.
+looked at and dropped again. Bodies of the usual shape take a short way to the same turn.
 """
 
 from __future__ import annotations
@@ -13,8 +13,17 @@ from msgspec import Raw
 
 from anvil.router.dialects.encode import absent, splice
 from anvil.router.dialects.openai_chat_scan import Scan
-from anvil.router.dialects.openai_chat_tools import Declared, read_choice, read_format, read_functions, read_tools
+from anvil.router.dialects.openai_chat_tools import (
+    Declared,
+    cut_tools,
+    read_choice,
+    read_format,
+    read_functions,
+    read_tools,
+)
+from anvil.router.dialects.openai_chat_usual import Scalars, Usual, read_usual
 from anvil.router.reading import MAX_DEPTH, check_depth
+from anvil.router.recent import PLACEHOLDER
 from anvil.router.turn import BadRequest, Tool, Turn
 
 # read by their own decoders
@@ -24,21 +33,45 @@ _CAPS = ("max_tokens", "max_completion_tokens")
 _LARGEST = 1.7976931348623157e308
 _BLANKS = b" \t\r\n"
 
+_NONE = Declared([], 0, False, None)
+
 _plain = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def parse(data: bytes) -> Turn:
     """The validated turn. Raises BadRequest (400) for anything contract 5.1 and 5.2 refuse, and nothing else."""
+    turn = _usual_turn(data)
+    if turn is not None:
+        return turn
     body = read_object(data)
     try:
-        return _turn(body)
+        return _any_turn(body)
     except msgspec.ValidationError as error:
         raise BadRequest(f"invalid JSON: {_sentence(error)}") from None
     except UnicodeDecodeError:
         raise BadRequest("invalid JSON: a text is not valid UTF-8") from None
     except RecursionError:
         raise BadRequest(f"the body nests deeper than {MAX_DEPTH} levels") from None
+
+
+def _usual_turn(data: bytes) -> Turn | None:
+    """The turn of a body of the usual shape, in two passes over it; None for every other body."""
+    known = cut_tools(data)
+    try:
+        given = read_usual(data if known is None else known[0])
+        body = _fields(data if known is None else known[0])
+        if known is not None:
+            if body.get("tools") != PLACEHOLDER:
+                return None
+            body["tools"] = known[1]
+        if not given.messages:
+            return None
+        scan = Scan()
+        scan.usual(given.messages)
+        return _turn(body, given, scan)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadRequest):
+        return None
 
 
 def read_object(data: bytes) -> dict[str, Raw]:
@@ -65,29 +98,34 @@ def _sentence(error: Exception) -> str:
     return str(error).partition(" - at ")[0].lower()
 
 
-def _turn(body: dict[str, Raw]) -> Turn:
+def _any_turn(body: dict[str, Raw]) -> Turn:
     values = {name: _value(raw) for name, raw in body.items() if name not in _BULKY}
-    get = values.get
     _check_scalars(values)
+    given = Scalars(**{name: values[name] for name in Scalars.__struct_fields__ if name in values})
+    return _turn(body, given, None)
+
+
+def _turn(body: dict[str, Raw], given: Scalars | Usual, scan: Scan | None) -> Turn:
     lossy: list[str] = []
-    declared = _declared(body, lossy)
-    choice = read_choice(get("tool_choice"))
+    declared = _declared(body, lossy) if "tools" in body or "functions" in body else _NONE
+    choice = read_choice(given.tool_choice)
     if choice is None:
-        choice = read_choice(get("function_call"))
-    scan = _messages(body)
-    signals = scan.signals(get("thinking"), bool(declared.count), choice is not None)
+        choice = read_choice(given.function_call)
+    if scan is None:
+        scan = _messages(body)
+    _end_at_bracket(body)
     return Turn(
         dialect="openai",
         body=body,
-        signals=signals,
-        model=_model(get("model")),
-        stream=get("stream") is True,
-        include_usage=_include_usage(get("stream_options")),
-        cap=_cap(values),
-        stop=_stop(get("stop"), body, lossy),
-        tools=declared.tools,
+        signals=scan.signals(given.thinking, declared.count > 0, choice is not None),
+        model=_model(given.model),
+        stream=given.stream is True,
+        include_usage=_include_usage(given.stream_options),
+        cap=given.max_tokens if given.max_tokens is not None else given.max_completion_tokens,
+        stop=_stop(given.stop, body, lossy),
+        tools=declared.tools[:],  # what is remembered is shared between requests
         tool_choice=choice,
-        response_format=read_format(get("response_format"), body.get("response_format")),
+        response_format=read_format(given.response_format, body.get("response_format")),
         lossy=lossy,
         repairs=scan.repairs(),
     )
@@ -135,11 +173,6 @@ def _include_usage(value: Any) -> bool:
     return type(value) is dict and value.get("include_usage") is True
 
 
-def _cap(values: dict[str, Any]) -> int | None:
-    cap: int | None = values.get("max_tokens")
-    return cap if cap is not None else values.get("max_completion_tokens")
-
-
 def _stop(value: Any, body: dict[str, Raw], lossy: list[str]) -> list[str] | None:
     """Stop strings without empty and non-string entries; ``body`` then says the same, as a list."""
     if value is None:
@@ -173,7 +206,7 @@ def _declared(body: dict[str, Raw], lossy: list[str]) -> Declared:
                 body[name] = found.kept
             else:
                 del body[name]
-        tools += found.tools  # copied: what is remembered is shared between requests
+        tools += found.tools
         count += found.count
         hosted = hosted or found.hosted
     return Declared(tools, count, hosted, None)
@@ -182,12 +215,16 @@ def _declared(body: dict[str, Raw], lossy: list[str]) -> Declared:
 def _messages(body: dict[str, Raw]) -> Scan:
     raw = body.get("messages")
     messages = None if raw is None else _plain(raw)
-    if raw is None or type(messages) is not list or not messages:
+    if type(messages) is not list or not messages:
         _refuse("messages", "a non-empty list of objects")
-    if memoryview(raw)[-2] in _BLANKS:
-        # a blank before the closing bracket would keep one turn's bytes from extending the last one's (6.5)
-        body["messages"] = Raw(bytes(raw)[:-1].rstrip(_BLANKS) + b"]")
     scan = Scan()
     for index, message in enumerate(messages):
         scan.message(index, message)
     return scan
+
+
+def _end_at_bracket(body: dict[str, Raw]) -> None:
+    """A blank before the closing bracket would keep one turn's bytes from extending the last one's (6.5)."""
+    raw = body["messages"]
+    if memoryview(raw)[-2] in _BLANKS:
+        body["messages"] = Raw(bytes(raw)[:-1].rstrip(_BLANKS) + b"]")

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from anvil.router.reading import MAX_DEPTH, SYSTEM_KEYWORD_WORDS, is_billing, own_text
-from anvil.router.recent import recent_words
+from anvil.router.dialects.openai_chat_usual import UsualMessage
+from anvil.router.reading import MAX_DEPTH, is_billing, own_text, system_signal
+from anvil.router.recent import recent_words, total_words
 from anvil.router.turn import BadRequest, Signals
 
 SYSTEM_ROLES = frozenset(("system", "developer"))
@@ -36,17 +37,16 @@ class Scan:
         "_documents",
         "_images",
         "_leading",
-        "_messages",
         "_nonce",
         "_system",
-        "_system_words",
+        "_texts",
         "_unsound",
         "_users",
-        "_words",
     )
 
     def __init__(self) -> None:
-        self._words = self._system_words = self._messages = self._images = self._documents = 0
+        self._images = self._documents = 0
+        self._texts: list[str] = []
         self._audio = self._calls = self._developer = self._nonce = self._unsound = False
         self._leading = True
         self._system: list[str] = []
@@ -63,15 +63,13 @@ class Scan:
             raise BadRequest(f"messages[{index}].role: expected one of {', '.join(sorted(_ROLES))}")
         content = message.get("content")
         text = content if type(content) is str else self._read_content(index, content)
-        words = recent_words(text)
-        self._messages += 1
-        self._words += words
+        self._texts.append(text)
         if role == "user":
             self._leading = False
             if content:
                 self._users.append(content)
         elif role in SYSTEM_ROLES:
-            self._read_system(role, content, text, words)
+            self._read_system(role, content, text)
         else:
             self._leading = False
             self._calls = self._calls or role in _RESULT_ROLES
@@ -79,11 +77,39 @@ class Scan:
             self._calls = True
             self._unsound = self._unsound or has_unsound_arguments(message)
 
+    def usual(self, messages: list[UsualMessage]) -> None:
+        """The same for a whole history of the usual shape, which needs no validation any more."""
+        texts, users = self._texts, self._users
+        for message in messages:
+            role = message.role
+            content: Any = message.content
+            if type(content) is str:
+                text = content
+            elif content is None:
+                text = ""
+            else:
+                content = [part.text for part in content]
+                text = "\n".join(filter(None, content))
+            texts.append(text)
+            if role == "user":
+                self._leading = False
+                if content:
+                    users.append(content)
+            elif role in SYSTEM_ROLES:
+                self._read_system(role, content, text)
+            else:
+                self._leading = False
+                self._calls = self._calls or role == "tool"
+            if message.tool_calls:
+                self._calls = True
+                if not all([is_json_text(call.function.arguments) for call in message.tool_calls]):
+                    self._unsound = True
+
     def signals(self, thinking: Any, has_tools: bool, has_choice: bool) -> Signals:
         system = "\n".join(self._system)
         return Signals(
-            words=self._words,
-            system_text=system if self._system_words <= SYSTEM_KEYWORD_WORDS else "",
+            words=total_words(self._texts),
+            system_text=system_signal(system, recent_words),
             user_text=self._newest_user_text(),
             thinking=bool(thinking) and not (type(thinking) is dict and thinking.get("type") in _QUIET),
             has_tools=has_tools,
@@ -91,7 +117,7 @@ class Scan:
             images=self._images,
             documents=self._documents,
             audio=self._audio,
-            messages=self._messages,
+            messages=len(self._texts),
         )
 
     def repairs(self) -> tuple[str, ...]:
@@ -133,14 +159,13 @@ class Scan:
         elif kind in _TOOL_PARTS:
             self._calls = True
 
-    def _read_system(self, role: str, content: Any, text: str, words: int) -> None:
+    def _read_system(self, role: str, content: Any, text: str) -> None:
         self._developer = self._developer or role == "developer"
         if not self._leading:
             return
         self._system.append(text)
-        self._system_words += words
         blocks = content if type(content) is list else [text]
-        self._nonce = self._nonce or any(is_billing(part_text(block)) for block in blocks)
+        self._nonce = self._nonce or any([is_billing(part_text(block)) for block in blocks])
 
     def _newest_user_text(self) -> str:
         for content in reversed(self._users):

@@ -80,6 +80,7 @@ def _checked(raw: Raw) -> object:
 
 
 _recent_tools = Recent(_compute_tools)
+cut_tools = _recent_tools.cut
 _recent_functions = Recent(_compute_functions)
 
 

@@ -1,0 +1,128 @@
+"""The short way to a turn gives what the long one gives, for every body: equal turns, equal refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anvil.router.dialects import openai_chat
+from anvil.router.dialects import openai_chat_request as reading
+from anvil.router.dialects.openai_chat_tools import cut_tools
+from anvil.router.turn import BadRequest, Turn
+
+NONCE = "x-anthropic-billing-header: cc_version=1; cch=abc;"
+texts = st.sampled_from(
+    ["", " ", "plan the fix", "w " * 200, "é日 \u2003b", "[Mon 2026-01-05 10:00] hi", NONCE, "<x>"]
+) | st.text(max_size=20)
+odd = st.none() | st.booleans() | st.integers(-2, 3) | st.just(1.5) | texts | st.just([]) | st.just({"a": [1]})
+parts = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "text", "image_url"]), "text": texts}, optional={"cache_control": odd}
+)
+functions = st.fixed_dictionaries({"name": st.just("f"), "arguments": st.sampled_from(["{}", '{"a":1}', "{", ""])})
+calls = st.fixed_dictionaries({"id": st.just("c"), "type": st.just("function"), "function": functions | odd})
+messages = st.fixed_dictionaries(
+    {
+        "role": st.sampled_from(["system", "developer", "user", "user", "assistant", "tool", "function", "x"]),
+        "content": texts | texts | st.lists(parts | texts, max_size=2) | odd,
+    },
+    optional={
+        "tool_calls": st.lists(calls, max_size=2) | odd,
+        "tool_call_id": texts,
+        "name": odd,
+        "reasoning_content": odd,
+        "strange": odd,
+    },
+)
+TOOLS = [
+    {"type": "function", "function": {"name": f"tool_{at}", "description": "é", "parameters": {"type": "object"}}}
+    for at in range(3)
+]
+fields = st.fixed_dictionaries(
+    {"messages": st.lists(messages, max_size=4)},
+    optional={
+        "model": texts | odd,
+        "stream": st.booleans() | odd,
+        "stream_options": st.just({"include_usage": True}) | odd,
+        "max_tokens": st.integers(0, 9) | odd,
+        "max_completion_tokens": st.integers(0, 9) | odd,
+        "temperature": st.sampled_from([0, 0.5, 1e308, 10**400]) | odd,
+        "n": st.just(1) | odd,
+        "top_k": odd,
+        "stop": st.lists(texts, max_size=2) | odd,
+        "tool_choice": st.sampled_from(["auto", "none", "required"]) | odd,
+        "tools": st.just(TOOLS) | st.just([*TOOLS, 5]) | odd,
+        "functions": odd,
+        "metadata": odd,
+        "thinking": odd,
+        "unknown": st.just(TOOLS) | odd,
+    },
+)
+
+
+def outcome(parse: Any, data: bytes) -> Turn | str:
+    try:
+        return parse(data)  # type: ignore[no-any-return]  # parse functions of this test only
+    except BadRequest as error:
+        return error.message
+
+
+def the_long_way(data: bytes) -> Turn | str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_usual_turn", lambda _: None)
+        return outcome(openai_chat.parse, data)
+
+
+@given(fields, st.sampled_from([None, 1]), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_both_ways_lead_to_the_same_turn(body: dict[str, Any], indent: int | None, ascii_only: bool) -> None:
+    data = json.dumps(body, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    for _ in range(2):  # the second time the tools are remembered
+        assert outcome(openai_chat.parse, data) == the_long_way(data)
+
+
+def remembered() -> bytes:
+    """Tools as JSON that ``cut_tools`` knows."""
+    tools = json.dumps(TOOLS).encode()
+    data = b'{"messages":[{"role":"user","content":"hi"}],"tools":%b}' % tools
+    openai_chat.parse(data)
+    assert cut_tools(data) is not None
+    return tools
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"messages":[{"role":"user","content":"hi"}],"tools":%b,"max_tokens":5}',
+        b'{"tools":[],"messages":[{"role":"user","content":"hi"}],"tools": %b }',
+        b'{"messages":[{"role":"user","content":"hi"}],"tools":%b,"tools":[]}',
+        b'{"messages":[{"role":"user","content":"hi"}],"tools":[],"unknown":%b}',
+        b'{"messages":[{"role":"user","content":"hi"}],"tools":[%b]}',
+        b'{"messages":[{"role":"user","content":"hi"}],"tools":{"a":%b}}',
+        b'{"messages":[{"role":"user","content":"hi %b"}]}',
+        b'{"messages":[{"role":"user","content":"hi"}],"tools":1%b}',
+        b'{"messages":[{"role":"user","content":"hi"}],"tools":%b',
+        b'{"messages":[{"role":"user","content":"hi"}],%b:"tools"}',
+        b'{"messages":[{"role":"user","content":"hi"}],"tools":%b}}',
+        b'{"messages":%b,"max_tokens":1}',
+        b"%b",
+    ],
+)
+def test_remembered_tools_count_only_where_they_belong(frame: bytes) -> None:
+    data = frame % remembered()
+    assert outcome(openai_chat.parse, data) == the_long_way(data)
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"\\ud800", b"\xed\xa0\x80", b"a\nb", b"\\x"])
+def test_texts_are_read_as_strictly(text: bytes) -> None:
+    for frame in (b'"content":"%b"', b'"content":"x","name":"%b"', b'"content":[{"type":"text","text":"%b"}]'):
+        data = b'{"messages":[{"role":"user",%b}]}' % (frame % text)
+        assert outcome(openai_chat.parse, data) == the_long_way(data)
+
+
+def test_the_short_way_is_taken() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": TOOLS, "max_tokens": 5}
+    assert reading._usual_turn(json.dumps(body).encode()) is not None
