@@ -43,9 +43,11 @@ async def handle(runtime: Runtime, outlet: Outlet, head: Head, data: bytes) -> P
 def _advice(runtime: Runtime, exchange: Exchange, intent: Intent, decision: Decision) -> Plain:
     if decision.kind == "over_context":
         return exhaustion.over_context(runtime, exchange)
-    usable = [tier for tier, _ in decision.tiers if runtime.breakers.peek(tier.id, intent.work_class).usable]
+    grants = [(tier, runtime.breakers.peek(tier.id, intent.work_class)) for tier, _ in decision.tiers]
+    usable = [tier for tier, grant in grants if grant.usable]
     if not usable or runtime.loaded.echo:
-        plain = exhaustion.exhausted(runtime, exchange, kind=decision.kind or "exhausted")
+        soonest = min([grant.retry_after_s for _, grant in grants], default=None)
+        plain = exhaustion.exhausted(runtime, exchange, soonest, kind=decision.kind or "exhausted")
         plain.status = exchange.status = 503
         return plain
     first = usable[0]

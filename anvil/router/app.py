@@ -129,6 +129,7 @@ class App:
         self._tokens = loaded.tokens
         self._server = loaded.config.server
         self._gulp_limit = body.gulp_limit(self._server)
+        self._open = door.OPEN_PATHS | ({"/metrics"} if self._server.open_metrics else set())
         self._loop: asyncio.AbstractEventLoop
 
     # -- granian
@@ -171,7 +172,7 @@ class App:
             raise Refusal(431, "invalid_request", "headers too large", reason="framing", close=True)
         if scope.http_version == "1.1" and "host" not in head.values:
             raise Refusal(400, "invalid_request", "Host header missing", reason="framing", close=True)
-        if self._tokens and path not in door.OPEN_PATHS and not door.authorised(head, self._tokens):
+        if self._tokens and path not in self._open and not door.authorised(head, self._tokens):
             raise Refusal(401, "authentication_error", "a valid token is needed", reason="auth", generic=True)
         return door.envelope(path)
 

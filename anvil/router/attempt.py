@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ERROR_BODY_CAP = 65_536
 # How long a tier may take to end its body after the terminator before we stop listening.
 TRAILER_S = 2.0
+# A write that takes longer waits for a caller that reads slowly: that is not our time.
+SLOW_SEND_S = 0.001
 # Held answers above this count towards the process-wide pool.
 POOLED = 65_536
 # Answers up to this many characters are judged on the loop: a thread hop costs more than the checks.
@@ -75,6 +77,7 @@ class Attempt:
             raise AttemptFailed(Fault("over_context", "window too small for an answer")) from None
         silence = self.backend.silence
         head_limit = silence.head_s if request.stream else silence.answer_s
+        asked_at = time.perf_counter()
         try:
             connection = await self.backend.upstream.send(
                 "POST",
@@ -85,13 +88,16 @@ class Attempt:
             )
         except UpstreamError as error:
             raise AttemptFailed(self._broken(error)) from None
+        finally:
+            self.first_data_at = time.perf_counter()
+            self.exchange.tier_wait_s += self.first_data_at - asked_at
         self.exchange.connection = connection
-        self.first_data_at = time.perf_counter()
-        self.exchange.tier_wait_s += self.first_data_at - self.started
+        connection.waited = 0.0  # the wait for the head is counted above, with connecting
         try:
             return await self._answer(connection, request)
         finally:
             self.exchange.connection = None
+            self.exchange.tier_wait_s += connection.waited
             if self.pooled:
                 self.runtime.pool.shrink(self.pooled)
             connection.finish()  # back to the idle list, or closed at once, which cancels the tier's work
@@ -287,7 +293,10 @@ class Attempt:
             if not self.exchange.started_stream:
                 await self.runtime.start_stream(self.exchange, self.entry)
         self.exchange.sends += 1
+        began = time.perf_counter()
         await self.exchange.outlet.send(data)
+        if (took := time.perf_counter() - began) > SLOW_SEND_S:
+            self.exchange.caller_wait_s += took
 
     def _note_commit(self) -> None:
         now = time.perf_counter()

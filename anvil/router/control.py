@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anvil.router.runtime import Runtime
 
 ROUTES = sorted(POST_ROUTES)
+PAGE_PARTS = {"style.css": "text/css", "page.js": "text/javascript"}
 PAGE_HEADERS = [("content-security-policy", "default-src 'self'"), ("x-content-type-options", "nosniff")]
 
 
@@ -131,20 +132,12 @@ async def metrics(runtime: Runtime, request: Request) -> Plain:
 
 
 async def dashboard(runtime: Runtime, request: Request) -> Plain:
+    """The page, or with ``?style.css`` and ``?page.js`` its parts: every open path but the health ones is ``/``."""
     if not runtime.config.server.dashboard:
         raise _unknown("no route /")
-    page = files("anvil.web").joinpath("index.html").read_bytes()
-    return Plain(200, page, PAGE_HEADERS, "text/html; charset=utf-8")
-
-
-async def asset(runtime: Runtime, request: Request) -> Plain:
-    """The page's own script and style: constant files without any deployment fact, so they need no token."""
-    if not runtime.config.server.dashboard:
-        raise _unknown("no such file")
-    name = str(request.scope.path).rstrip("/").rsplit("/", 1)[1]
-    data = files("anvil.web").joinpath(name).read_bytes()
-    kind = "text/css" if name.endswith(".css") else "text/javascript"
-    return Plain(200, data, PAGE_HEADERS, f"{kind}; charset=utf-8")
+    name = request.query if request.query in PAGE_PARTS else "index.html"
+    page = files("anvil.web").joinpath(name).read_bytes()
+    return Plain(200, page, PAGE_HEADERS, f"{PAGE_PARTS.get(name, 'text/html')}; charset=utf-8")
 
 
 async def harness_list(runtime: Runtime, request: Request) -> Plain:
@@ -177,5 +170,4 @@ HANDLERS: dict[str, Callable[[Runtime, Request], Awaitable[Plain | None]]] = {
     "readyz": readyz,
     "hello": hello,
     "dashboard": dashboard,
-    "asset": asset,
 }

@@ -26,11 +26,9 @@ GET_ROUTES = {
     "/readyz": "readyz",
     "/api/hello": "hello",
     "/": "dashboard",
-    "/web/style.css": "asset",
-    "/web/page.js": "asset",
 }
 ITEM_ROUTES = {"/v1/models/": "model", "/v1/decisions/": "decision", "/v1/harness/": "harness_item"}
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/", "/web/style.css", "/web/page.js"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/"})
 
 HEADER_LINE_CAP = 16_384
 HEADERS_CAP = 65_536

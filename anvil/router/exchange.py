@@ -75,6 +75,7 @@ class Exchange:
         "aborted",
         "attempts",
         "caller_model",
+        "caller_wait_s",
         "committed",
         "connection",
         "deadline",
@@ -124,6 +125,7 @@ class Exchange:
         self.status = 0
         self.first_byte_at: float | None = None
         self.tier_wait_s = 0.0
+        self.caller_wait_s = 0.0
         self.trace_id: str | None = None
         self.caller_model: str | None = None
         self.urgency: str | None = None

@@ -31,9 +31,9 @@ async def report(runtime: Runtime, *, full: bool, probe: bool) -> Plain:
 
 
 def is_ready(runtime: Runtime) -> bool:
-    """At least one preset is servable by a tier whose breaker is not open."""
+    """At least one preset is servable by a tier whose breaker is not open; a rest a tier asked for is not a failure."""
     return any(
-        runtime.breakers.state(tier.id).state not in ("open", "resting")
+        runtime.breakers.state(tier.id).state != "open"
         for preset in runtime.config.presets
         for tier in runtime.policy.usable(preset)
     )

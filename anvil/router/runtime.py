@@ -207,8 +207,9 @@ class Runtime:
             self.recorder.record(record)
             if self.observer is not None:
                 self.observer.tell(record)
-            own = exchange.finished_at - exchange.started_at - exchange.tier_wait_s
-            self.metrics.overhead.observe((exchange.endpoint,), own)
+            began = exchange.received_at  # until then we waited for the caller's body
+            own = exchange.finished_at - began - exchange.tier_wait_s - exchange.caller_wait_s
+            self.metrics.overhead.observe((exchange.endpoint,), max(0.0, own))
 
     # ---------------------------------------------------------------------------------- telemetry
 

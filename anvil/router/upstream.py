@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -94,6 +95,8 @@ class Connection(asyncio.Protocol):
         self.head_done = False
         self.complete = False
         self.got_bytes = False
+        # seconds this response kept us waiting: no work of ours
+        self.waited = 0.0
 
     # -- asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -180,6 +183,7 @@ class Connection(asyncio.Protocol):
         self.head_done = False
         self.complete = False
         self.got_bytes = False
+        self.waited = 0.0
         self._transport.write(data)
 
     def has_head(self) -> bool:
@@ -250,9 +254,11 @@ class Connection(asyncio.Protocol):
         """Until something comes. Raises UpstreamError after ``timeout`` seconds of silence."""
         waiter = self._waiter = self._loop.create_future()
         self._silence.watch(waiter, timeout)
+        began = time.perf_counter()
         try:
             await waiter
         finally:
+            self.waited += time.perf_counter() - began
             self._silence.forget(waiter)
             self._waiter = None
 

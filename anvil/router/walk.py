@@ -127,6 +127,8 @@ class Walk:
         rule = TABLE[fault.failure_class]
         if rule.next_step == "stop":
             raise _CallerError(exhaustion.caller_error(self.runtime, self.exchange, backend, entry, fault))
+        if fault.failure_class == "rate_limited":
+            self.retry_at.append(self.runtime.breakers.peek(backend.id, self._work_class).retry_after_s)
         if rule.next_step == "larger":
             self.over_context = True
             self.smallest_allowed = max(self.smallest_allowed, backend.tier.context_limit)
@@ -173,7 +175,8 @@ class Walk:
         if self.over_context and all(entry.outcome == "over-context" for entry in entries):
             return exhaustion.over_context(self.runtime, self.exchange)
         resting = [at for at in self.retry_at if at > 0]
-        only_resting = len(resting) == len(entries) and bool(entries)
+        policy = self.exchange.policy
+        only_resting = policy is not None and len(resting) == len(policy.tiers)
         return exhaustion.exhausted(self.runtime, self.exchange, min(resting) if only_resting else None)
 
     @property

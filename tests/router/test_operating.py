@@ -61,7 +61,7 @@ def test_an_observer_hears_of_every_request_and_cannot_hurt_one(tier: Tiers, rou
 def test_the_page_needs_no_token_and_holds_no_secret_and_can_be_switched_off(tier: Tiers, router: Routers) -> None:
     config = config_toml(tier_toml("fast-local", tier().url), server='auth_env = "TOK"')
     running = router(config, {"TOK": "k" * 30})
-    for path in ("/", "/web/page.js", "/web/style.css"):
+    for path in ("/", "/?page.js", "/?style.css"):
         answer = running.client.get(path)
         assert answer.status_code == 200
         assert answer.headers["content-security-policy"] == "default-src 'self'"
