@@ -32,6 +32,7 @@ class Chain:
 
     _checks: tuple[tuple[str, Check], ...]
     _advisories: tuple[tuple[str, Check], ...]
+    _safe: Check
 
     def __init__(self, name: str, checks: Iterable[Check] = (), advisories: Iterable[tuple[str, Check]] = ()) -> None:
         self.name = name
@@ -39,6 +40,7 @@ class Chain:
         self._advisories = tuple(advisories)
         if not self._checks:
             self._checks, self._advisories = FULL._checks, FULL._advisories
+        self._safe = _safe(frozenset([check for _, check in self._checks]))
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -47,16 +49,18 @@ class Chain:
 
     def run(self, evidence: Evidence) -> Outcome:
         """Judge one answer. Never raises: a check that does, or answers neither True nor False, has failed."""
-        failed: str | None = None
+        failed = None if self._safe(evidence) else self._first_failure(evidence)
+        if not self._advisories and failed is None:
+            return PASSED
+        raised = tuple([label for label, advisory in self._advisories if _holds(advisory, evidence)])
+        return PASSED if failed is None and not raised else Outcome(failed is None, failed, raised)
+
+    def _first_failure(self, evidence: Evidence) -> str | None:
         for name, check in self._checks:
             failed = _failure(name, check, evidence)
             if failed is not None:
-                break
-        else:
-            if not self._advisories:
-                return PASSED
-        raised = tuple(label for label, advisory in self._advisories if _holds(advisory, evidence))
-        return Outcome(failed is None, failed, raised)
+                return failed
+        return None
 
     def verify_call(self, call: ToolCall, turn: Turn) -> str | None:
         """Judge one complete tool block of a live stream: the name of the failed check, or None (13.3)."""
@@ -64,6 +68,25 @@ class Chain:
 
 
 PASSED = Outcome(True)
+
+
+def _safe(checks: frozenset[Check]) -> Check:
+    """Tells evidence that none of ``checks`` can find fault with, as nearly all is, from evidence that needs them."""
+    if checks.issubset(_MINIMAL):
+        return _is_unremarkable
+    return _is_plain if checks.issubset(_FULL) else _is_never
+
+
+def _is_unremarkable(evidence: Evidence) -> bool:
+    return evidence.unremarkable
+
+
+def _is_plain(evidence: Evidence) -> bool:
+    return evidence.unremarkable and evidence.unmarked
+
+
+def _is_never(evidence: Evidence) -> bool:
+    return False
 
 
 def verify_call(call: ToolCall, turn: Turn) -> str | None:
@@ -98,9 +121,10 @@ def _holds(advisory: Check, evidence: Evidence) -> bool:
 
 _TOOL_CHECKS: tuple[Check, ...] = (tool_call_json_valid, tool_choice_honoured)
 _MINIMAL: tuple[Check, ...] = (non_empty_content, not_truncated, *_TOOL_CHECKS)
+_FULL: tuple[Check, ...] = (*_MINIMAL, code_parses, diff_well_formed, format_well_formed)
 _REFUSAL: tuple[tuple[str, Check], ...] = (("refusal", refusal_marker),)
 
-FULL = Chain("full", (*_MINIMAL, code_parses, diff_well_formed, format_well_formed), _REFUSAL)
+FULL = Chain("full", _FULL, _REFUSAL)
 MINIMAL = Chain("minimal", _MINIMAL)
 TOOLS = Chain("tools", _TOOL_CHECKS)
 CLOUD = Chain("cloud", (non_empty_content, *_TOOL_CHECKS))

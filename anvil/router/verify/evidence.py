@@ -11,6 +11,8 @@ from anvil.router.verify.fences import Layout
 
 LENGTH_STOPS = frozenset({"length", "max_tokens", "model_length"})
 WINDOW_STOPS = frozenset({"context_window", "model_context_window_exceeded"})
+# How ordinary answers end, in the tiers' own words; a full window may hide behind any other.
+_PLAIN_STOPS = frozenset({"stop", "end_turn"})
 # A reported count this close to the cap counts as having reached it: engines count the stop token differently.
 CAP_SLACK_TOKENS = 16
 CAP_SLACK_SHARE = 0.05
@@ -66,6 +68,27 @@ class Evidence(Struct, kw_only=True):
             return not self.short_of_cap
         return self.stop_strings or self.finish == "stop_sequence"
 
+    @property
+    def unremarkable(self) -> bool:
+        """Whether a text has come to its end and nothing but text was asked for or given."""
+        text: object = self.text
+        choice = self.tool_choice
+        return (
+            self.finish == "stop"
+            and self.raw_finish in _PLAIN_STOPS
+            and type(text) is str
+            and not (self.calls or self.opaque or self.response_format is not None)
+            and (choice is None or not choice.requires_call)
+            and bool(text)
+            and not text.isspace()
+        )
+
+    @property
+    def unmarked(self) -> bool:
+        """Whether the text holds neither a fence nor a hunk header."""
+        text = self.text
+        return fences.absent(text) and ("@" not in text or "@@ -" not in text)
+
     def continues_prefill(self) -> bool:
         """Whether the prompt ends with the assistant's own words, so that the text starts in the middle."""
         if self.prompt is None:
@@ -83,20 +106,18 @@ class _Message(Struct):
 
 def of(answer: Answer, turn: Turn, cap: int | None) -> Evidence:
     """The evidence for one answer. ``cap`` is the cap in force (12.2); pass None for one fitted to a window."""
-    texts: list[str] = []
+    blocks = answer.blocks
     calls: list[ToolCall] = []
-    opaque: list[str] = []
-    for block in answer.blocks:
-        kind = type(block)
-        if kind is Text:
-            texts.append(block.text)  # type: ignore[union-attr]  # narrowed by identity, the fast way
-        elif isinstance(block, ToolCall):
-            calls.append(block)
-        elif isinstance(block, Opaque):
-            opaque.append(block.kind)
+    opaque: tuple[str, ...] = ()
+    if len(blocks) == 1 and type(blocks[0]) is Text:
+        text = blocks[0].text
+    else:
+        text = answer.text
+        calls = answer.calls
+        opaque = tuple([block.kind for block in blocks if isinstance(block, Opaque)])
     finish, usage = answer.finish, answer.usage
     return Evidence(
-        text=texts[0] if len(texts) == 1 else "".join(texts),
+        text=text,
         finish=None if finish is None else finish.reason,
         raw_finish=None if finish is None else finish.raw,
         calls=calls,
@@ -105,7 +126,7 @@ def of(answer: Answer, turn: Turn, cap: int | None) -> Evidence:
         tools=declared_tools(turn, calls) if calls else {},
         tool_choice=turn.tool_choice,
         response_format=turn.response_format,
-        opaque=tuple(opaque),
+        opaque=opaque,
         stop_strings=bool(turn.stop),
         prompt=turn.body.get("messages"),
     )

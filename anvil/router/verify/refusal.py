@@ -20,9 +20,13 @@ PHRASES = (
     "i'm sorry, but i cannot",
 )
 _LONGEST = max(map(len, PHRASES))
+_FIRST = frozenset([letter for phrase in PHRASES for letter in (phrase[0], phrase[0].upper())])
 
 
 def refusal_marker(evidence: Evidence) -> bool:
     """Whether the advisory applies. Typographic apostrophes count as plain ones."""
-    start = evidence.text.lstrip()[:_LONGEST].lower().replace("’", "'")
+    start = evidence.text.lstrip()[:_LONGEST]
+    if start[:1] not in _FIRST:
+        return False
+    start = start.lower().replace("’", "'")
     return start.startswith(PHRASES)

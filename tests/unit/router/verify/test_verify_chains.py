@@ -163,3 +163,25 @@ def test_no_check_ever_raises(text: str, finish: str | None, arguments: str) -> 
         assert not (chain.run(evidence).failed or "").endswith("_error")
     evidence.calls = []
     assert not (chains.FULL.run(evidence).failed or "").endswith("_error")
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    text=_TEXTS,
+    finish=st.sampled_from(["stop", "stop", "stop_sequence", "length", "unknown", None]),
+    raw=st.sampled_from(["stop", "stop", "end_turn", "length", "model_context_window_exceeded", None]),
+    choice=st.sampled_from([None, ToolChoice("auto"), ToolChoice("required"), ToolChoice("named", "f")]),
+    wanted=st.sampled_from([None, None, ResponseFormat("json_object")]),
+    calls=st.sampled_from([[], [], [ToolCall("1", "f", "{")]]),
+)
+def test_the_short_way_through_a_chain_is_no_other_verdict(
+    text: str,
+    finish: str | None,
+    raw: str | None,
+    choice: ToolChoice | None,
+    wanted: ResponseFormat | None,
+    calls: list[ToolCall],
+) -> None:
+    seen = Evidence(text=text, finish=finish, raw_finish=raw, calls=calls, tool_choice=choice, response_format=wanted)
+    for chain in (chains.FULL, chains.MINIMAL, chains.TOOLS, chains.CLOUD):
+        assert chain.run(seen).failed == chain._first_failure(seen)
