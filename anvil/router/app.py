@@ -33,16 +33,18 @@ SSE_HEADERS = [
 class Outlet:
     """The caller's side of a stream over granian. ``blocked_since``: loop time at which the write in progress began."""
 
-    __slots__ = ("_loop", "_proto", "_transport", "blocked_since")
+    __slots__ = ("_headers", "_loop", "_proto", "_transport", "blocked_since")
 
-    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop, version: str) -> None:
+        # HTTP/1.0 knows no chunks: the body ends with the connection
+        self._headers = SSE_HEADERS if version == "1.1" else [*SSE_HEADERS, ("connection", "close")]
         self._proto = proto
         self._loop = loop
         self._transport: Any = None
         self.blocked_since: float | None = None
 
     async def start(self, headers: list[tuple[str, str]]) -> None:
-        self._transport = self._proto.response_stream(200, [*SSE_HEADERS, *headers])
+        self._transport = self._proto.response_stream(200, [*self._headers, *headers])
 
     async def send(self, data: bytes) -> None:
         """Raises CallerGone when the caller left; one that does not read is cut off by the Watch."""
@@ -69,8 +71,10 @@ class Watch:
         "slow",
     )  # fmt: skip
 
-    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop, limit: float, stall_s: float) -> None:
-        self.outlet = Outlet(proto, loop)
+    def __init__(
+        self, outlet: Outlet, proto: Any, loop: asyncio.AbstractEventLoop, limit: float, stall_s: float
+    ) -> None:
+        self.outlet = outlet
         self._stall_s = stall_s
         self._proto = proto
         self._loop = loop
@@ -189,15 +193,15 @@ class App:
             lane = runtime.control_lane if name == "route" else runtime.serve_lane
             lane.enter()
             try:
-                await self._serve(proto, head, name, length)
+                await self._serve(Outlet(proto, self._loop, scope.http_version), proto, head, name, length)
             finally:
                 lane.leave()
         finally:
             if address:
                 runtime.clients.leave(address)
 
-    async def _serve(self, proto: Any, head: Head, name: str, length: int) -> None:
-        watch = Watch(proto, self._loop, self._gulp_limit, self._server.idle_timeout_s)
+    async def _serve(self, outlet: Outlet, proto: Any, head: Head, name: str, length: int) -> None:
+        watch = Watch(outlet, proto, self._loop, self._gulp_limit, self._server.idle_timeout_s)
         try:
             if length == 0:
                 data = b""
@@ -231,7 +235,7 @@ class App:
         self.runtime.control_lane.enter()
         try:
             known = not self._tokens or door.authorised(head, self._tokens)
-            request = control.Request(scope, head, item, known, Outlet(proto, self._loop))
+            request = control.Request(scope, head, item, known, Outlet(proto, self._loop, scope.http_version))
             return await handler(self.runtime, request)
         finally:
             self.runtime.control_lane.leave()
