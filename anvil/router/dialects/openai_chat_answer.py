@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw, Struct
 
 from anvil.router.dialects.encode import NULL, splice
 from anvil.router.failures import classify_stream_error
@@ -40,8 +40,66 @@ _REASONS: dict[str, FinishReason] = {
     "refusal": "content_filter",
     "pause_turn": "pause_turn",
 }
+_Count = Annotated[int, Meta(ge=0)]
 _CALL_FIELDS = frozenset(("id", "type", "index", "function", "custom"))
 
+
+class _Cached(Struct, forbid_unknown_fields=True, gc=False):
+    cached_tokens: _Count | None = None
+    audio_tokens: int | None = None
+
+
+class _Thought(Struct, forbid_unknown_fields=True, gc=False):
+    reasoning_tokens: _Count | None = None
+    audio_tokens: int | None = None
+    accepted_prediction_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+
+
+class _Counts(Struct, forbid_unknown_fields=True, gc=False):
+    """Closed, so that nothing in it goes undecoded."""
+
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    total_tokens: int | None = None
+    prompt_tokens_details: _Cached | None = None
+    completion_tokens_details: _Thought | None = None
+
+    def usage(self, raw: bytes) -> Usage:
+        cached, thought = self.prompt_tokens_details, self.completion_tokens_details
+        return Usage(
+            self.prompt_tokens,
+            self.completion_tokens,
+            None if cached is None else cached.cached_tokens,
+            None if thought is None else thought.reasoning_tokens,
+            raw=raw,
+        )
+
+
+class _UsualMessage(Struct, gc=False):
+    content: str
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[()] | None = None
+    function_call: None = None
+
+
+class _UsualChoice(Struct, gc=False):
+    message: _UsualMessage
+    finish_reason: str
+    stop_reason: str | int | None = None
+
+
+class _Usual(Struct, gc=False):
+    """What nearly every answer is: one text. Fields that are read either way are closed, the others never decoded."""
+
+    choices: tuple[_UsualChoice]
+    usage: _Counts | None = None
+    error: None = None
+
+
+_usual = msgspec.json.Decoder(_Usual).decode
+_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _plain = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
@@ -50,12 +108,37 @@ _items = msgspec.json.Decoder(list[Raw]).decode
 def read_answer(data: bytes) -> Answer:
     """One answer with its unknown fields kept. Raises BadAnswer for what 7.1 calls malformed and for error objects."""
     try:
-        data.decode()  # fields nobody reads are passed on as they are, so they must be text too
-        return _answer(_fields(data))
+        if not data.isascii():
+            data.decode()  # fields nobody reads are passed on as they are, so they must be text too
+        return _usual_answer(data) or _answer(_fields(data))
     except msgspec.ValidationError:
         raise malformed("answer of the wrong shape") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise malformed("answer is not JSON") from None
+
+
+def _usual_answer(data: bytes) -> Answer | None:
+    """The answer of a body of the usual shape, text with nothing wrong about it; None for every other."""
+    try:
+        given = _usual(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    said = given.choices[0]
+    thought = said.message.reasoning_content or said.message.reasoning
+    text, counts = said.message.content, given.usage
+    finish = read_finish(said.finish_reason, said.stop_reason)
+    if not text or finish.reason == "unknown":
+        return None
+    envelope = _fields(data)
+    choice = _objects(envelope["choices"])[0]
+    return Answer(
+        blocks=[Reasoning(thought), Text(text)] if thought else [Text(text)],
+        finish=finish,
+        usage=None if counts is None else counts.usage(bytes(envelope["usage"])),
+        envelope=envelope,
+        message=_fields(choice["message"]),
+        choice=choice,
+    )
 
 
 def malformed(label: str) -> BadAnswer:

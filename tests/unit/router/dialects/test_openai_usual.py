@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anvil.router.dialects import openai_chat
+from anvil.router.dialects import openai_chat, openai_chat_answer
 from anvil.router.dialects import openai_chat_request as reading
 from anvil.router.dialects.openai_chat_tools import cut_tools
-from anvil.router.turn import BadRequest, Turn
+from anvil.router.turn import Answer, BadAnswer, BadRequest, Turn
 
 NONCE = "x-anthropic-billing-header: cc_version=1; cch=abc;"
 texts = st.sampled_from(
     ["", " ", "plan the fix", "w " * 200, "é日 \u2003b", "[Mon 2026-01-05 10:00] hi", NONCE, "<x>"]
 ) | st.text(max_size=20)
-odd = st.none() | st.booleans() | st.integers(-2, 3) | st.just(1.5) | texts | st.just([]) | st.just({"a": [1]})
+odd: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 3), st.just(1.5), texts, st.just([]), st.just({"a": [1]})
+)
 parts = st.fixed_dictionaries(
     {"type": st.sampled_from(["text", "text", "image_url"]), "text": texts}, optional={"cache_control": odd}
 )
@@ -126,3 +128,74 @@ def test_texts_are_read_as_strictly(text: bytes) -> None:
 def test_the_short_way_is_taken() -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": TOOLS, "max_tokens": 5}
     assert reading._usual_turn(json.dumps(body).encode()) is not None
+
+
+counts = st.fixed_dictionaries(
+    {"prompt_tokens": st.integers(-1, 3), "completion_tokens": st.integers(0, 3) | odd},
+    optional={
+        "total_tokens": odd,
+        "prompt_tokens_details": st.fixed_dictionaries({"cached_tokens": odd}, optional={"x": odd}) | odd,
+        "completion_tokens_details": st.fixed_dictionaries({"reasoning_tokens": odd}) | odd,
+        "x": odd,
+    },
+)
+said = st.fixed_dictionaries(
+    {"role": st.just("assistant"), "content": texts | odd},
+    optional={
+        "reasoning_content": texts | odd,
+        "reasoning": texts | odd,
+        "tool_calls": st.lists(calls, max_size=1) | odd,
+        "function_call": odd,
+        "x": odd,
+    },
+)
+choices = st.fixed_dictionaries(
+    {"message": said, "finish_reason": st.sampled_from(["stop", "length", "x"]) | odd},
+    optional={"index": odd, "stop_reason": odd, "logprobs": odd},
+)
+answers = st.fixed_dictionaries(
+    {"id": odd, "choices": st.lists(choices, max_size=2) | odd},
+    optional={"usage": counts | odd, "error": odd, "x": odd},
+)
+
+
+def read(data: bytes) -> Answer | str:
+    try:
+        return openai_chat.read_answer(data)
+    except BadAnswer as error:
+        return repr(error.fault)
+
+
+def read_the_long_way(data: bytes) -> Answer | str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openai_chat_answer, "_usual_answer", lambda _: None)
+        return read(data)
+
+
+@given(answers)
+@settings(max_examples=400, deadline=None)
+def test_both_ways_lead_to_the_same_answer(body: dict[str, Any]) -> None:
+    data = json.dumps(body).encode()
+    assert read(data) == read_the_long_way(data)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"choices":[{"message":{"content":"a","reasoning":"\xff"},"finish_reason":"stop"}]}',
+        b'{"choices":[{"message":{"content":"a","x":"\xff"},"finish_reason":"stop"}]}',
+        b'{"choices":[{"message":{"content":"\\ud800"},"finish_reason":"stop"}]}',
+        b'{"choices":[{"message":{"content":"a","reasoning_content":"b","reasoning":"\\x"},"finish_reason":"stop"}]}',
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"x":1e999}}',
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}}',
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"x":"\\x"}',
+        b'{"choices":[{"message":{"content":"a","content":null},"finish_reason":"stop"}]}',
+    ],
+)
+def test_odd_bytes_in_answers_are_read_alike(answer: bytes) -> None:
+    assert read(answer) == read_the_long_way(answer)
+
+
+def test_the_short_way_is_taken_for_answers() -> None:
+    body = {"choices": [{"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}]}
+    assert openai_chat_answer._usual_answer(json.dumps(body).encode()) is not None
