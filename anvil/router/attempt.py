@@ -236,6 +236,11 @@ class Attempt:
             if not gate.committed:
                 raise
             await self._break_off(gate, Fault("unavailable", "deadline"))
+        except CallerGone:
+            raise
+        except Exception as error:  # a defect of ours is told like one of the tier: never a stream that just ends
+            self.runtime.defect(error)
+            await self._break_off(gate, Fault("router_fault", "internal defect"))
         finally:
             self.exchange.lossy.update(writer.lossy)
 

@@ -102,7 +102,9 @@ SKIPS = frozenset({"busy", "skipped-circuit", "resting", "model-unknown", "unkno
 _MISCONFIGURED = frozenset({401, 402, 403, 404, 405, 406, 410, 415, 421, 426, 431, 451})
 _ABOUT_SIZE = re.compile(
     r"context length|context window|context_length|maximum context|max_model_len|exceed_context_size"
-    r"|prompt is too long|input is too long|too many tokens|token limit|longer than the maximum",
+    r"|prompt is too long|input is too long|too many tokens|token limit|longer than the maximum"
+    # older llama-server, and Anthropic when prompt plus max_tokens is too much
+    r"|exceeds the available context size|exceed context limit",
     re.IGNORECASE,
 )
 _SIZE_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})

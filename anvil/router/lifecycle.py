@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -36,7 +37,13 @@ async def recorded(runtime: Runtime, exchange: Exchange, steps: Steps) -> Plain 
         raise
     except Exception as error:
         runtime.defect(error)
-        return _dressed(runtime, exchange, _defect(exchange))
+        plain = _defect(exchange)
+        if not exchange.started_stream:
+            return _dressed(runtime, exchange, plain)
+        if not exchange.committed:  # a comment has left under a 200
+            with contextlib.suppress(CallerGone):
+                await told_late(runtime, exchange, plain)
+        return None
     finally:
         runtime.active.discard(exchange)
         runtime.finish(exchange)
@@ -86,11 +93,9 @@ def _note_gone(runtime: Runtime, exchange: Exchange) -> None:
     runtime.caller_gone("live" if exchange.committed else "waiting")
 
 
-def _defect(exchange: Exchange) -> Plain | None:
-    """A defect of ours: a real 500 while nothing was sent, else the stream just ends in the record's words."""
+def _defect(exchange: Exchange) -> Plain:
+    """A defect of ours outside any attempt: a real 500 while nothing was sent."""
     exchange.outcome = "internal_error"
-    if exchange.started_stream:
-        return None
     module = dialects.caller(DIALECT.get(exchange.endpoint, "openai"))
     exchange.status = 500
     return Plain(500, module.error(500, "internal_error", "the router failed on this request"))

@@ -113,6 +113,11 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._fail("malformed response")
             return
+        if not self.head_done:
+            self._before_head += len(data)
+            if self._before_head > 2 * HEAD_CAP:  # one line without an end never reaches on_header
+                self._fail("response head too large")
+                return
         if self._buffered > HIGH_WATER and not self._paused and not self.complete:
             self._paused = True
             self._transport.pause_reading()
@@ -174,6 +179,7 @@ class Connection(asyncio.Protocol):
         """Send one request (head and body in one write) and get ready for its response."""
         self._parser = httptools.HttpResponseParser(self)
         self._head_size = 0
+        self._before_head = 0
         self._keep = False
         self._chunks = []
         self._buffered = 0
@@ -297,12 +303,14 @@ class Upstream:
         Raises UpstreamError. A reused connection that dies before any response byte is retried once on a fresh one.
         """
         data = self._request(method, path, body, headers)
-        connection = self._idle_connection() or await self._connect()
+        now = asyncio.get_running_loop().time
+        end = now() + head_timeout  # for the whole head: one that drips must not outlive the request
+        connection = self._idle_connection() or await self._connect(head_timeout)
         while True:
             connection.begin(data)
             try:
                 while not connection.has_head():
-                    await connection.wait(head_timeout)
+                    await connection.wait(end - now())
             except UpstreamError:
                 stale = connection.reused and not connection.got_bytes and connection.closed
                 connection.abort("failed")
@@ -313,7 +321,7 @@ class Upstream:
                 raise
             else:
                 return connection
-            connection = await self._connect()
+            connection = await self._connect(end - now())
 
     def close(self) -> None:
         for connection in list(self._open):
@@ -337,13 +345,13 @@ class Upstream:
             return b"".join((prefix, header_block(headers), length, body))
         return b"".join((prefix, length, body))
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, limit: float) -> Connection:
         loop = asyncio.get_running_loop()
         silence = self._silence
         if silence is None or silence.loop is not loop:
             silence = self._silence = Silence(loop)
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(min(self._connect_timeout, limit)):
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._idle, self._open, silence, self._pool),
                     self._host,

@@ -12,7 +12,7 @@ from anvil.router.breaker import Grant
 from anvil.router.config import TierConfig
 from anvil.router.cost import attempt_cost
 from anvil.router.decisions.record import AttemptOutcome
-from anvil.router.exchange import DeadlineReached, Exchange, Plain, Try
+from anvil.router.exchange import CallerGone, DeadlineReached, Exchange, Plain, Try
 from anvil.router.failures import TABLE
 from anvil.router.turn import Fault
 
@@ -109,6 +109,14 @@ class Walk:
             self.exchange.served = entry
             self._count(backend, aborted.fault)
             return True, None
+        except (DeadlineReached, CallerGone):
+            raise
+        except Exception as error:
+            self.runtime.defect(error)
+            if self.exchange.committed:
+                raise
+            self._failed(backend, entry, Fault("router_fault", "internal defect"))
+            return False, None
         else:
             entry.outcome = "served"
             self.exchange.served = entry
@@ -171,11 +179,12 @@ class Walk:
         return False
 
     def _exhausted(self) -> Plain:
-        entries = self.exchange.attempts
-        if self.over_context and all(entry.outcome == "over-context" for entry in entries):
+        policy = self.exchange.policy
+        largest = max((tier.context_limit for tier, _ in policy.tiers), default=0) if policy is not None else 0
+        # size decides when nothing larger was left, however smaller tiers failed (15.1)
+        if self.over_context and largest <= self.smallest_allowed:
             return exhaustion.over_context(self.runtime, self.exchange)
         resting = [at for at in self.retry_at if at > 0]
-        policy = self.exchange.policy
         only_resting = policy is not None and len(resting) == len(policy.tiers)
         return exhaustion.exhausted(self.runtime, self.exchange, min(resting) if only_resting else None)
 

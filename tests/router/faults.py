@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from tests.router.conftest import Running, config_toml, start_router, tier_toml
 PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 DIALECTS = ("openai", "anthropic")
 BACKUP = "answer of the backup"
+# header_timeout_s is 10: an idle connection lives at least as long
+IDLE_S = 5.0
 # a breaker that opens would hide what the next case does
 PATIENT = (
     "[router.limits]\nrequest_deadline_s = 20\nconnect_timeout_s = 1\n[router.breaker]\nthreshold = 1000000\n"
@@ -62,10 +65,12 @@ class Lab:
     tiers: dict[str, t.Tier]
     backup: t.Tier
     connection: http.client.HTTPConnection | None = None
+    used: float = 0.0
 
     def close(self) -> None:
         if self.connection is not None:
             self.connection.close()
+            self.connection = None
 
     def play(self, dialect: str, behaviour: t.Behaviour | t.Script) -> None:
         """Set what the faulty tier of a dialect does from now on."""
@@ -80,6 +85,9 @@ class Lab:
         return self.post(path, json.dumps(whole).encode(), stream=stream)
 
     def post(self, path: str, data: bytes, *, stream: bool = False, **headers: str) -> Told:
+        if time.monotonic() - self.used > IDLE_S:
+            self.close()  # the router may have closed it
+        self.used = time.monotonic()
         if self.connection is None:
             host, port = self.running.url.removeprefix("http://").split(":")
             self.connection = http.client.HTTPConnection(host, int(port), timeout=20)

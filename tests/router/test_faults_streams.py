@@ -16,7 +16,7 @@ import pytest
 
 from tests.router import tier as t
 from tests.router.conftest import config_toml, start_router, tier_toml
-from tests.router.faults import BACKUP, CUTS, DIALECTS, PATHS, Lab, Told, cut, lab
+from tests.router.faults import BACKUP, CUTS, DIALECTS, PATHS, PATIENT, Lab, Told, cut, lab
 
 STEP = 1 if os.environ.get("FAULTS_EVERY_BYTE") else 23
 TEXT = ("Grüße ", "aus ☕ Rom", " 𝄞 fine")
@@ -65,8 +65,8 @@ def anthropic_events(*, call: bool = True) -> list[bytes]:
             t.event("content_block_stop", index=index),
         ]
 
-    message = {"id": "m", "type": "message", "role": "assistant", "model": "u", "content": [], "stop_reason": None,
-               "stop_sequence": None, "usage": {"input_tokens": 7, "output_tokens": 0}}  # fmt: skip
+    message: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "u", "content": []}
+    message |= {"stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 7, "output_tokens": 0}}
     events = [t.event("message_start", message=message), t.event("ping")]
     thinking = {"type": "thinking", "thinking": "", "signature": ""}
     events += block(0, thinking, delta(0, type="thinking_delta", thinking="hm ß"))
@@ -517,3 +517,24 @@ def test_a_tier_that_stops_in_mid_stream_is_given_up_after_its_silence_limit(dia
         bench.close()
         running.stop(expect=None)
         tier.stop()
+
+
+# --------------------------------------------------------------------------------------------- our own fault
+
+
+def test_a_defect_of_the_router_costs_no_answer_and_never_ends_a_stream_silently(tmp_path: Path) -> None:
+    with lab(tmp_path, router=f'observer = "tests.router.saboteur:note"\n{PATIENT}') as bench:
+        sabotage = t.chunk({"content": "SABOTAGE"})
+        failing(bench, "openai", sabotage)
+        record = bench.running.last()
+        assert (record["attempts"][0]["failure_class"], record["outcome"]) == ("router_fault", "served")
+        for told in aborting(bench, "openai", head_of("openai"), sabotage):
+            assert b"secret-of-the-router" not in told.body
+        assert bench.running.last()["outcome"] == "aborted_after_commit"
+        assert bench.ask(PATHS[0], "openai-alone", stream=True).status == 200
+        bench.play("openai", cut(sabotage, "chunk"))
+        assert bench.ask(PATHS[0], "openai-alone", stream=True).status == 503
+        for path in PATHS:
+            told = bench.ask(path, "sabotage")
+            assert (told.status, told.json["error"]["type"]) == (500, "internal_error")
+            assert b"secret-of-the-router" not in told.body
