@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from anvil.router.dialects.anthropic_answer import others, text_of, tool_call, usage_of
-from anvil.router.dialects.encode import NULL, splice
+from anvil.router.dialects.encode import NULL, splice, unknown_names
 from anvil.router.dialects.openai_chat_answer import MAX_BLOCKS, malformed, read_finish
 from anvil.router.failures import classify_stream_error
 from anvil.router.sse import Parser
@@ -100,6 +100,7 @@ _plain = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _TEXT_FIELDS = frozenset({"type", "text"})
 _END_FIELDS = frozenset({"type", "delta", "usage"})
+_MESSAGE = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 _REASON_FIELDS = frozenset({"stop_reason", "stop_sequence"})
 
 
@@ -168,6 +169,7 @@ class StreamReader:
             case _Stop() if not self.complete:
                 self._stop(event.index, payload, out)
             case _MessageStart():
+                self._name_unknown(payload)
                 self._report(event.message.usage, out)
             case _MessageDelta():
                 self._message_delta(event, payload, out)
@@ -264,6 +266,11 @@ class StreamReader:
             self.lossy.add("finish.unknown")
         self.complete = True
         out.append(msgspec.structs.replace(finish, extra=_end_extra(payload)))
+
+    def _name_unknown(self, payload: bytes) -> None:
+        """No caller gets what only message_start says; services repeat it at the end, where it is kept."""
+        message = _fields(_fields(payload)["message"])
+        self.lossy.update(unknown_names(others(message, _MESSAGE) or ()))
 
     def _report(self, raw: Raw, out: list[Event]) -> None:
         """Counts so far: message_delta repeats or completes what message_start said."""

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from anvil.router.dialects.encode import NULL, splice, unknown_names
+from anvil.router.dialects.encode import splice
+from anvil.router.dialects.losses import name_answer, name_usage
 from anvil.router.reading import count_words
 from anvil.router.turn import Answer, BadAnswer, Fault, Finish, Opaque, Reasoning, Reply, Text, ToolCall, Turn, Usage
 
@@ -22,14 +23,7 @@ _WORDS = {
     "pause_turn": "pause_turn",
     "unknown": "end_turn",
 }
-# what a foreign answer carries beside its content, by the name Appendix A has for it
-_FOREIGN = {"refusal": "answer.refusal_text", "annotations": "answer.annotations", "logprobs": "logprobs"}
-_FOREIGN_KNOWN = frozenset(
-    {"id", "object", "created", "model", "choices", "usage", "index", "message", "finish_reason", "stop_reason"}
-    | {"role", "content", "tool_calls", "function_call", "reasoning_content", "reasoning"}
-)
 _plain = msgspec.json.Decoder().decode
-_NOTHING = (NULL, Raw(b"[]"), Raw(b"{}"), Raw(b'""'))
 
 
 def error(status: int, type: str, message: str, *, code: str | None = None, details: object = None) -> bytes:
@@ -48,8 +42,8 @@ def over_context_message(words: int, window: int) -> str:
 def render(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> bytes:
     """The body of 14.1. A same-dialect answer keeps the unknown fields of body, blocks and usage."""
     if not reply.same_dialect:
-        for fields in (answer.envelope, answer.choice, answer.message):
-            name_foreign(fields, lossy)
+        name_answer(answer, lossy)
+        name_usage(answer.usage, lossy, reasoning=False)
     body: dict[str, Any] = dict(answer.envelope or {}) if reply.same_dialect else {}
     body["id"] = f"msg_{reply.id}"
     body["type"] = "message"
@@ -139,10 +133,3 @@ def usage_body(usage: Usage, reply: Reply) -> dict[str, Any]:
     if reply.same_dialect and usage.raw is not None:
         body.update({name: value for name, value in _plain(usage.raw).items() if value is not None})
     return body
-
-
-def name_foreign(fields: Mapping[str, Raw] | None, lossy: set[str]) -> None:
-    """Name what an answer of another dialect says that this one cannot."""
-    left = [name for name, raw in (fields or {}).items() if name not in _FOREIGN_KNOWN and raw not in _NOTHING]
-    lossy.update([_FOREIGN[name] for name in left if name in _FOREIGN])
-    lossy.update(unknown_names([name for name in left if name not in _FOREIGN]))

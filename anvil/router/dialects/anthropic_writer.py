@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Raw
 
 from anvil.router.dialects.anthropic_reader import BLOCK_START, RAW_DELTA
-from anvil.router.dialects.anthropic_render import call_extra, call_head, name_foreign, stop_reason, usage_body
+from anvil.router.dialects.anthropic_render import call_extra, call_head, stop_reason, usage_body
 from anvil.router.dialects.encode import splice
+from anvil.router.dialects.losses import name_call, name_finish, name_text, name_usage
 from anvil.router.sse import named_frame
 from anvil.router.turn import (
     Event,
@@ -89,7 +90,10 @@ class StreamWriter:
         }
         last: dict[str, Any] = {"type": "message_delta", "delta": delta}
         last["usage"] = usage_body(self._usage or estimate, self._reply)
-        if finish is not None and finish.extra and self._reply.same_dialect:
+        if not self._reply.same_dialect:
+            name_finish(finish, self.lossy)
+            name_usage(self._usage, self.lossy, reasoning=False)
+        elif finish is not None and finish.extra:
             extra = dict(finish.extra)
             delta.update(_fields(extra.pop("delta", Raw(b"{}"))))
             last.update(extra)
@@ -123,8 +127,8 @@ class StreamWriter:
     def _text(self, event: TextDelta) -> bytes:
         extra = event.extra or {}
         if not self._reply.same_dialect:
-            name_foreign(extra, self.lossy)
-            name_foreign(event.choice_extra, self.lossy)
+            name_text(extra, self.lossy)
+            name_text(event.choice_extra, self.lossy)
             extra = {}
         out = b""
         if BLOCK_START in extra:
@@ -168,6 +172,8 @@ class StreamWriter:
 
     def _tool(self, event: ToolDone) -> bytes:
         call = event.call
+        if not self._reply.same_dialect:
+            name_call(call, self.lossy)
         head: dict[str, Any] = {**call_head(call, self._calls, self._reply), "input": {}}
         self._calls += 1
         arguments = call.arguments if call.arguments.strip() else "{}"

@@ -14,6 +14,7 @@ from anvil.router.dialects.encode import NEVER_FORWARDED, absent, splice, unknow
 from anvil.router.dialects.openai_chat_answer import arguments_text, custom_arguments
 from anvil.router.dialects.openai_chat_scan import SYSTEM_ROLES, part_text
 from anvil.router.dialects.openai_chat_tools import read_tools
+from anvil.router.recent import Recent
 from anvil.router.turn import (
     Audio,
     Block,
@@ -57,6 +58,14 @@ _READ = frozenset(("messages", "tools", "functions", "tool_choice", "function_ca
     "reasoning_effort",
 }
 
+_MESSAGE_FIELDS = frozenset(("role", "content", "name", "refusal", "tool_calls", "function_call", "tool_call_id")) | {
+    *("reasoning_content", "reasoning")
+}
+_PART_FIELDS = frozenset(("type", "text", "refusal", "image_url", "input_audio", "file", "cache_control"))
+_TOOL_FIELDS = frozenset(("type", "function"))
+_FUNCTION_FIELDS = frozenset(("name", "description", "parameters", "strict"))
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+
 _plain = msgspec.json.Decoder().decode
 
 
@@ -98,10 +107,29 @@ def _effort(body: dict[str, Raw]) -> str | None:
 def _unmapped(body: dict[str, Raw]) -> list[str]:
     names = []
     declared = None if absent(body.get("tools")) else read_tools(body["tools"])
-    if declared is not None and declared.hosted:
-        names.append("tools.hosted")
+    if declared is not None:
+        if declared.hosted:
+            names.append("tools.hosted")
+        names += _tool_losses(body["tools"])
     strange = [name for name in body if name not in _READ and name not in OPENAI_FIELDS and name not in NEVER_FORWARDED]
     return names + unknown_names([name for name in strange if not absent(body[name])])
+
+
+def _name_tools(raw: Raw) -> tuple[str, ...]:
+    """What declarations say that a neutral tool does not."""
+    names: dict[str, None] = {}
+    for tool in _plain(raw):
+        if tool.get("type") == "custom":
+            names["tools.custom"] = None
+        elif isinstance(tool.get("function"), dict):
+            strange = [name for name in tool if name not in _TOOL_FIELDS]
+            strange += [name for name in tool["function"] if name not in _FUNCTION_FIELDS]
+            names |= dict.fromkeys(unknown_names(strange))
+    return tuple(names)
+
+
+# an agent repeats the same declarations every turn
+_tool_losses = Recent(_name_tools)
 
 
 class _History:
@@ -121,8 +149,10 @@ class _History:
 
     def add(self, message: dict[str, Any]) -> None:
         role = message["role"]
+        if not _MESSAGE_FIELDS.issuperset(message):
+            self._name_unknown(message, _MESSAGE_FIELDS)
         if role in SYSTEM_ROLES and self._leading:
-            self._lead(message.get("content"))
+            self._lead(message)
             return
         self._leading = False
         if role in ("tool", "function"):
@@ -134,8 +164,15 @@ class _History:
         else:
             self._append("user" if role == "user" else "system", self._blocks(message.get("content")), message)
 
-    def _lead(self, content: Any) -> None:
+    def _name_unknown(self, fields: dict[str, Any], known: frozenset[str]) -> None:
+        strange = [name for name, value in fields.items() if name not in known and value not in _NOTHING]
+        self.lost.update(dict.fromkeys(unknown_names(strange)))
+
+    def _lead(self, message: dict[str, Any]) -> None:
         """Each block stays an entry of its own, so that a rotating one can be left out (6.5)."""
+        content = message.get("content")
+        if message.get("name"):
+            self.lost["name"] = None
         blocks = content if isinstance(content, list) else [content]
         self.system += [text for text in map(part_text, blocks) if text]
 
@@ -190,6 +227,8 @@ class _History:
             self.lost["cache_control"] = None
         read = _PARTS.get(part.get("type")) if isinstance(part.get("type"), str) else None
         block = read(part) if read is not None else None
+        if block is not None and not _PART_FIELDS.issuperset(part):
+            self._name_unknown(part, _PART_FIELDS)
         if block is None:
             kind = part.get("type")
             return Opaque(kind if isinstance(kind, str) else "", splice(part))

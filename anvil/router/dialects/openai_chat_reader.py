@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from anvil.router.dialects.encode import splice
+from anvil.router.dialects.encode import NULL, splice
 from anvil.router.dialects.openai_chat_answer import (
     BAD_ARGUMENTS,
     MAX_BLOCKS,
@@ -40,6 +40,7 @@ DONE = b"[DONE]"
 _DELTA_FIELDS = frozenset(("role", "content", "reasoning_content", "reasoning", "tool_calls", "function_call"))
 _CHOICE_KNOWN = frozenset(("index", "delta", "finish_reason", "stop_reason"))
 _CHOICE_FIELDS = _CHOICE_KNOWN | {"logprobs"}  # engines send it with every chunk, nearly always null
+_CHUNK_FIELDS = frozenset(("id", "object", "created", "model", "choices", "usage", "error"))
 _CALL_FIELDS = frozenset(("index", "id", "type", "function", "custom"))
 
 
@@ -50,6 +51,7 @@ class _Chunk(Struct, gc=False):
 
 
 _chunk = msgspec.json.Decoder(_Chunk).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class _Call:
@@ -149,6 +151,8 @@ class StreamReader:
         choices = chunk.choices
         if choices and not self.complete:
             self._read_choices(choices, out)
+            if out and type(out[-1]) is Finish:
+                out[-1] = _with_unknown(out[-1], payload)
         usage = chunk.usage
         if type(usage) is dict:
             found = usage_of(usage, splice(usage))
@@ -247,6 +251,12 @@ class StreamReader:
         for index, call in self._calls.items():
             out.append(ToolDone(index, call.done()))
         out.append(finish)
+
+
+def _with_unknown(finish: Finish, payload: bytes) -> Finish:
+    """The finish with the unknown top-level fields of its chunk; engines repeat theirs in every chunk."""
+    extra = {name: raw for name, raw in _fields(payload).items() if name not in _CHUNK_FIELDS and raw != NULL}
+    return msgspec.structs.replace(finish, extra=extra) if extra else finish
 
 
 def _lenient(payload: bytes) -> Any:

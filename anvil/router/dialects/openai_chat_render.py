@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from anvil.router.dialects.encode import NULL, splice
+from anvil.router.dialects.losses import name_answer, name_usage
 from anvil.router.dialects.openai_chat_finish import finish_word, usage_body, wants_legacy
 from anvil.router.reading import count_words
 from anvil.router.turn import Answer, Opaque, Reasoning, Reply, Text, ToolCall, Turn, Usage
@@ -28,6 +29,9 @@ def error(status: int, type: str, message: str, *, code: str | None = None, deta
 def render(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> bytes:
     """The body of 14.1. A same-dialect answer keeps unknown fields of body, choice, message and usage."""
     kept = answer if reply.same_dialect else Answer(blocks=[])
+    if not reply.same_dialect:
+        name_answer(answer, lossy)
+        name_usage(answer.usage, lossy)
     body: dict[str, Any] = dict(kept.envelope or {})
     body["id"] = f"chatcmpl-{reply.id}"
     body["object"] = "chat.completion"
@@ -57,7 +61,7 @@ def _message(answer: Answer, kept: dict[str, Raw] | None, turn: Turn, reply: Rep
     for block in answer.blocks:
         if isinstance(block, Reasoning):
             thoughts.append(block.text)
-        name = _lost(block, reply)
+        name = _lost(block)
         if name:
             lossy.add(name)
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
@@ -71,14 +75,12 @@ def _message(answer: Answer, kept: dict[str, Raw] | None, turn: Turn, reply: Rep
     return message
 
 
-def _lost(block: Text | Reasoning | ToolCall | Opaque, reply: Reply) -> str | None:
+def _lost(block: Text | Reasoning | ToolCall | Opaque) -> str | None:
     """What a message of this dialect cannot carry of a block."""
     if isinstance(block, Reasoning) and (block.signature is not None or block.redacted is not None):
         return "reasoning.signature"
     if isinstance(block, Opaque):
         return "answer.opaque"
-    if isinstance(block, Text) and block.extra and "citations" in block.extra and not reply.same_dialect:
-        return "citations"
     return None
 
 

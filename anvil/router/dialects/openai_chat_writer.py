@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Raw
 
 from anvil.router.dialects.encode import splice
+from anvil.router.dialects.losses import name_call, name_finish, name_text, name_usage
 from anvil.router.dialects.openai_chat_finish import finish_word, usage_body, wants_legacy
 from anvil.router.dialects.openai_chat_render import whole_call
 from anvil.router.reading import count_words
@@ -28,6 +29,7 @@ from anvil.router.turn import (
 )
 
 DONE = b"data: [DONE]\n\n"
+_SHUT = b"}\n\n"
 # says nothing of tiers, hosts or models (2.7)
 CUT_SHORT = "the answer was cut short by an upstream error"
 
@@ -80,6 +82,7 @@ class StreamWriter:
 
     def _write_extra(self, event: TextDelta) -> bytes:
         if not self._reply.same_dialect:
+            name_text(event.extra, self.lossy)
             return self._text + splice(event.text) + self._text_end if event.text else b""
         delta: dict[str, Any] = {"content": event.text} if event.text else {}
         delta.update(event.extra or {})
@@ -91,6 +94,8 @@ class StreamWriter:
                 return self._write_call(event.call)
             case UsageReport():
                 self._usage = event.usage
+                if not self._reply.same_dialect:
+                    name_usage(event.usage, self.lossy)
             case Finish():
                 return self._write_finish(event)
             case ReasoningDone():
@@ -104,6 +109,8 @@ class StreamWriter:
 
     def _write_call(self, call: ToolCall) -> bytes:
         """Two chunks: who is called, then all the arguments at once."""
+        if not self._reply.same_dialect:
+            name_call(call, self.lossy)
         at = self._calls
         self._calls += 1
         entry = whole_call(call, at, self._reply)
@@ -124,7 +131,13 @@ class StreamWriter:
                 choice["stop_reason"] = event.stop_sequence
             else:
                 self.lossy.add("answer.stop_string")
-        return self._open + b"[" + splice(choice) + self._shut
+        out = self._open + b"[" + splice(choice) + self._shut
+        if not event.extra:
+            return out
+        if not self._reply.same_dialect:
+            name_finish(event, self.lossy)
+            return out
+        return out.removesuffix(_SHUT) + b"," + splice(event.extra)[1:] + b"\n\n"
 
     def _chunk(self, delta: dict[str, Any], choice_extra: dict[str, Raw] | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": None, **(choice_extra or {})}

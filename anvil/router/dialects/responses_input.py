@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from anvil.router.dialects.encode import splice
+from anvil.router.dialects.encode import splice, unknown_names
 from anvil.router.dialects.openai_chat_answer import arguments_text, custom_arguments
 from anvil.router.dialects.openai_chat_conversation import split_data_url
 from anvil.router.dialects.openai_chat_scan import SYSTEM_ROLES, nests_within, part_text
@@ -22,6 +22,14 @@ _ROLES = ("assistant", "developer", "system", "user")
 _TEXT_PARTS = frozenset(("input_text", "output_text", "text"))
 _HOSTED_SUFFIXES = ("_call", "_call_output", "_approval_request", "_approval_response", "_list_tools")
 _HOSTED_ITEMS = frozenset(("program", "program_output", "tool_search_output", "additional_tools"))
+_ITEM_FIELDS = frozenset(("type", "id", "status", "role", "content", "summary", "encrypted_content")) | {
+    *("call_id", "name", "arguments", "input", "output")
+}
+_PART_FIELDS = frozenset(("type", "text", "refusal", "image_url", "file_id", "detail", "file_data", "file_url")) | {
+    "filename"
+}
+_KNOWN_PARTS = _TEXT_PARTS | {"refusal", "input_image", "input_file"}
+_NOTHING: tuple[object, ...] = (None, "", [], {})
 _CONTAINERS = frozenset((dict, list))
 # a value of an item lies inside the body, the list and the item
 _VALUE_DEPTH = MAX_DEPTH - 3
@@ -71,10 +79,16 @@ class Intake:
             raise BadRequest(f"{path}.type: expected a string")
         read = _ITEMS.get(kind)
         if read is not None:
+            if not _ITEM_FIELDS.issuperset(item):
+                self._name_unknown(item, _ITEM_FIELDS)
             read(self, path, item)
         else:
             hosted = kind in _HOSTED_ITEMS or kind.endswith(_HOSTED_SUFFIXES)
             self.lost["tools.hosted" if hosted else f"unknown.{kind}"] = None
+
+    def _name_unknown(self, fields: dict[str, Any], known: frozenset[str]) -> None:
+        strange = [name for name, value in fields.items() if name not in known and value not in _NOTHING]
+        self.lost.update(dict.fromkeys(unknown_names(strange)))
 
     def _gather(self, kind: str, blocks: list[Block]) -> None:
         """Neighbours that are one turn of the model, or its results, become one message."""
@@ -171,6 +185,8 @@ class Intake:
     def _part(self, part: dict[str, Any], keep_unknown: bool) -> list[Block]:
         kind = part.get("type")
         kind = kind if type(kind) is str else ""
+        if kind in _KNOWN_PARTS and not _PART_FIELDS.issuperset(part):
+            self._name_unknown(part, _PART_FIELDS)
         if kind in _TEXT_PARTS or (not kind and "text" in part):
             return self._text(part_text(part))
         if kind == "refusal":

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from anvil.router.dialects.anthropic_reader import BLOCK_START, RAW_DELTA
-from anvil.router.dialects.anthropic_render import name_foreign
 from anvil.router.dialects.encode import absent, splice
+from anvil.router.dialects.losses import name_answer, name_usage
 from anvil.router.dialects.openai_chat_finish import finish_word
 from anvil.router.dialects.openai_chat_render import call_id
 from anvil.router.reading import count_words
@@ -20,9 +19,6 @@ Item = dict[str, Any]
 
 # finish reasons that leave an answer incomplete -> incomplete_details.reason (7.3)
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-_CITED = frozenset({BLOCK_START, RAW_DELTA, "citations"})
-# what an Anthropic answer carries at its top beside what both dialects have
-_KNOWN = frozenset({"type", "role", "content", "stop_reason", "stop_sequence"})
 _PLAIN_TEXT = {"format": {"type": "text"}}
 
 _plain = msgspec.json.Decoder().decode
@@ -35,8 +31,8 @@ def render(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> bytes:
     output = [items.whole(block) for block in _joined(answer.blocks, lossy)]
     if output and output[-1]["type"] == "message":
         output[-1]["status"] = status  # only what was being said when the answer ended can be incomplete
-    for fields in (answer.envelope, answer.choice, answer.message):
-        name_foreign({name: raw for name, raw in (fields or {}).items() if name not in _KNOWN}, lossy)
+    name_answer(answer, lossy)
+    name_usage(answer.usage, lossy)
     usage = answer.usage or Usage(reply.prompt_estimate, count_words(answer.text), estimated=True)
     body = envelope(turn, reply)
     body.update(status=status, incomplete_details=details, output=output, usage=usage_body(usage))
@@ -95,15 +91,6 @@ def usage_body(usage: Usage) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning or 0},
         "total_tokens": usage.prompt + usage.completion,
     }
-
-
-def name_lost(extra: Mapping[str, Raw] | None, lossy: set[str]) -> None:
-    """Name what rides along with a text and has no place here."""
-    if not extra:
-        return
-    if not _CITED.isdisjoint(extra):
-        lossy.add("citations")
-    name_foreign({name: raw for name, raw in extra.items() if name not in _CITED}, lossy)
 
 
 class Items:
@@ -170,7 +157,6 @@ def _joined(blocks: list[Any], lossy: set[str]) -> list[Text | Reasoning | ToolC
     for block in blocks:
         match block:
             case Text():
-                name_lost(block.extra, lossy)
                 last = out[-1] if out else None
                 if isinstance(last, Text):
                     out[-1] = Text(last.text + block.text)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from anvil.router.dialects.encode import CUSTOM_SCHEMA, NULL, splice
+from anvil.router.dialects.encode import CUSTOM_SCHEMA, NULL, splice, unknown_names
 from anvil.router.dialects.openai_chat_tools import read_choice as read_flat_choice
 from anvil.router.dialects.openai_chat_tools import read_format as read_nested_format
 from anvil.router.dialects.openai_chat_tools import valid_name
@@ -90,6 +90,7 @@ def _read_entry(item: Raw, names: set[str]) -> Tool | str | None:
         return kind
     if not valid_name(entry.name):
         return None
+    names.update(unknown_names([name for name in _fields(item) if name not in _Entry.__struct_fields__]))
     description = entry.description if isinstance(entry.description, str) else None
     if kind == "custom":
         if isinstance(entry.format, dict) and entry.format.get("type") != "text":

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from anvil.router.dialects.encode import splice
+from anvil.router.dialects.losses import name_call, name_finish, name_text, name_usage
 from anvil.router.dialects.responses_render import (
     Item,
     Items,
     envelope,
     message_item,
-    name_lost,
     outcome,
     reasoning_item,
     usage_body,
@@ -80,6 +80,8 @@ class StreamWriter:
     def finish(self) -> bytes:
         """The open item's end and the closing frame with the whole response."""
         status, details = outcome(self._finish, self._turn, self.lossy)
+        name_finish(self._finish, self.lossy)
+        name_usage(self._usage, self.lossy)
         blank = "" if self._items.count else self._blank
         out = self._begin(_OUTPUT_TEXT) + self._piece(blank) if blank else b""
         out += self._close(status)
@@ -119,8 +121,8 @@ class StreamWriter:
         return b""
 
     def _text(self, event: TextDelta) -> bytes:
-        name_lost(event.extra, self.lossy)
-        name_lost(event.choice_extra, self.lossy)
+        name_text(event.extra, self.lossy)
+        name_text(event.choice_extra, self.lossy)
         if not event.text:
             return b""
         if self._open == _OUTPUT_TEXT:
@@ -133,6 +135,7 @@ class StreamWriter:
         return self._begin(_OUTPUT_TEXT) + self._piece(text)
 
     def _call(self, event: ToolDone) -> bytes:
+        name_call(event.call, self.lossy)
         out = self._close()
         self._blank = ""
         item = self._items.call(event.call)

@@ -301,7 +301,7 @@ def test_same_dialect_keeps_exact_numbers_and_unknown_call_fields() -> None:
 def test_foreign_answer() -> None:
     blocks: list[Any] = [
         Reasoning("hm", signature="s"),
-        Text("a", extra={"citations": Raw(b"[]")}),
+        Text("a", extra={"citations": Raw(b"[1]")}),
         Opaque("server_tool_use", b"{}"),
         Text("b"),
         ToolCall("toolu_1", "f", '{"a":1}'),

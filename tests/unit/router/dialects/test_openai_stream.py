@@ -418,7 +418,7 @@ def test_same_dialect_extras_are_written_foreign_ones_are_not() -> None:
     assert b"annotations" not in data
     assert b"refusal" not in data
     assert b"extra_content" not in data
-    assert lossy == {"answer.stop_string", "answer.opaque"}
+    assert lossy == {"answer.stop_string", "answer.opaque", "answer.annotations", "answer.refusal_text"}
 
 
 def test_legacy_caller_gets_function_call_deltas() -> None:

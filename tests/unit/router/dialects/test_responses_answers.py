@@ -285,7 +285,7 @@ def test_what_has_no_place_is_named() -> None:
     }
     _, lossy = write(
         [
-            TextDelta("", {"content_block": Raw(b"{}")}),
+            TextDelta("", {"content_block": Raw(b'{"citations":[1]}')}),
             TextDelta("a", {"refusal": Raw(b'"no"')}, {"logprobs": Raw(b'{"content":[]}')}),
             ReasoningDone(None, "redacted"),
             OpaqueDone(opaque),
