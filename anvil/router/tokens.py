@@ -43,7 +43,7 @@ _KINDS = bytes(map(_kind, range(256)))
 
 def quick_bound(turn: Turn, *, image_tokens: int = PER_IMAGE) -> int:
     """Never below ``upper_bound``, without reading a text: no text costs more tokens than its JSON has bytes."""
-    size = sum([len(memoryview(raw)) for raw in turn.body.values()])
+    size = turn.size or sum([len(memoryview(raw)) for raw in turn.body.values()])
     return size + _fixed(turn, image_tokens)
 
 

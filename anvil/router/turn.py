@@ -174,6 +174,7 @@ class Turn(Struct):
     cap: the caller's own token cap, None when absent or null (0 is a cap).
     lossy: names noticed while parsing (Appendix A); each attempt adds its own to the decision record.
     repairs: names of the repairs of contract 6.2 this body needs on local tiers, found while parsing.
+    size: bytes of the body as it came, 0 when unknown.
     view: the parsing dialect's own reading of the messages, for its conversation() and request(); nobody else looks.
     """
 
@@ -191,6 +192,7 @@ class Turn(Struct):
     show_reasoning: bool = True
     lossy: list[str] = []
     repairs: tuple[str, ...] = ()
+    size: int = 0
     view: object = None
 
     @property

@@ -92,6 +92,7 @@ def _parse(data: bytes, *, needs_cap: bool) -> Turn:
         show_reasoning=shows_reasoning(body.get("thinking")),
         lossy=lossy,
         repairs=_repairs(system, messages),
+        size=len(data),
         view=View(messages, system, intake.names, intake.unsigned),
     )
 

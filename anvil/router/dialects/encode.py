@@ -31,6 +31,7 @@ NEVER_FORWARDED = (
     "store",
     "stream_options",
 )
+_KEPT_BACK = frozenset(NEVER_FORWARDED)
 DEFAULT_SCHEMA = Raw(b'{"type":"object"}')
 # a Responses freeform tool becomes a function with this one parameter (5.5)
 CUSTOM_SCHEMA = Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
@@ -53,6 +54,8 @@ def absent(value: object) -> bool:
 
 def never_forwarded(body: Mapping[str, object]) -> list[str]:
     """Names for the record of every field of 6.3 that the caller sent."""
+    if _KEPT_BACK.isdisjoint(body):
+        return []
     return [f"never_forwarded.{name}" for name in NEVER_FORWARDED if name in body]
 
 
@@ -99,7 +102,7 @@ def overlay(body: Body, tier: TierConfig, caps: tuple[str, ...]) -> None:
 
 def cap_in_force(cap: int | None, tier: TierConfig, caps: tuple[str, ...]) -> int | None:
     """The cap of 12.2: set by extra_body, else the caller's as sent; a default's cap does not count."""
-    for name in caps:
+    for name in caps if tier.extra_body else ():
         value = (tier.extra_body or {}).get(name)
         if type(value) is int:
             return value

@@ -46,7 +46,7 @@ def parse(data: bytes) -> Turn:
         return turn
     body = read_object(data)
     try:
-        return _any_turn(body)
+        return _any_turn(body, len(data))
     except msgspec.ValidationError as error:
         raise BadRequest(f"invalid JSON: {_sentence(error)}") from None
     except UnicodeDecodeError:
@@ -69,7 +69,7 @@ def _usual_turn(data: bytes) -> Turn | None:
             return None
         scan = Scan()
         scan.usual(given.messages)
-        return _turn(body, given, scan)
+        return _turn(body, given, scan, len(data))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadRequest):
         return None
 
@@ -98,14 +98,14 @@ def _sentence(error: Exception) -> str:
     return str(error).partition(" - at ")[0].lower()
 
 
-def _any_turn(body: dict[str, Raw]) -> Turn:
+def _any_turn(body: dict[str, Raw], size: int) -> Turn:
     values = {name: _value(raw) for name, raw in body.items() if name not in _BULKY}
     _check_scalars(values)
     given = Scalars(**{name: values[name] for name in Scalars.__struct_fields__ if name in values})
-    return _turn(body, given, None)
+    return _turn(body, given, None, size)
 
 
-def _turn(body: dict[str, Raw], given: Scalars | Usual, scan: Scan | None) -> Turn:
+def _turn(body: dict[str, Raw], given: Scalars | Usual, scan: Scan | None, size: int) -> Turn:
     lossy: list[str] = []
     declared = _declared(body, lossy) if "tools" in body or "functions" in body else _NONE
     choice = read_choice(given.tool_choice)
@@ -128,6 +128,7 @@ def _turn(body: dict[str, Raw], given: Scalars | Usual, scan: Scan | None) -> Tu
         response_format=read_format(given.response_format, body.get("response_format")),
         lossy=lossy,
         repairs=scan.repairs(),
+        size=size,
     )
 
 

@@ -61,9 +61,8 @@ def _bound(turn: Turn, tier: TierConfig, conversation: Conversation | None) -> i
 
 def _same_dialect(turn: Turn, tier: TierConfig, cap: int | None, lossy: list[str]) -> Body:
     body: Body = dict(turn.body)
-    for name in NEVER_FORWARDED:
-        if name in body:
-            del body[name]
+    for name in NEVER_FORWARDED if lossy else ():
+        body.pop(name, None)
     if tier.model is None:
         body.pop("model", None)
     else:
@@ -73,7 +72,7 @@ def _same_dialect(turn: Turn, tier: TierConfig, cap: int | None, lossy: list[str
             del body[name]
     if cap is not None:
         body[tier.max_tokens_field] = cap
-    wanted = [name for name in turn.repairs if _applies(name, tier)]
+    wanted = [name for name in turn.repairs if _applies(name, tier)] if turn.repairs else None
     if wanted:
         body["messages"] = Raw(repair(turn.body["messages"], frozenset(wanted)))
         lossy += wanted
