@@ -144,7 +144,8 @@ def _objects(site: Site) -> Iterator[Line]:
         return
     for kind, called in (("network", compose.NETWORK), *(("volume", name) for name in site.made.docker_volumes)):
         there = host.get_fact(DockerObject, kind, called)
-        yield Line("PASS" if there.ok else "WARN", f"{kind} {called}", "exists" if there.ok else "full.py creates it")
+        detail = {"ok": "exists", "absent": "full.py creates it"}.get(there.status, f"unknown: {there.error}")
+        yield Line("PASS" if there.ok else "WARN", f"{kind} {called}", detail)
     images = {spec.image: spec.pull for spec in site.made.services if spec.image and spec.wanted != "down"}
     place = site.topology.router
     if site.has_router and place.image:
@@ -160,6 +161,8 @@ def _image(image: str, pull: str) -> Line:
         return Line(
             "PASS", f"image {image}", "present" if "@" in image else f"present; pin it: {digests or found.image_id}"
         )
+    if found.status != "absent":
+        return Line("WARN", f"image {image}", f"unknown: {found.error}")  # Why is a failure of its own.
     if pull == "never":
         return Line("FAIL", f"image {image}", 'is absent and pull = "never": load it with `docker load`')
     return Line("WARN", f"image {image}", "full.py pulls it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,11 +14,14 @@ import msgspec
 import pyinfra
 from pyinfra.api.exceptions import PyinfraError
 
-from anvil.topology import check, load
+from anvil.deploys import secrets
+from anvil.topology import check, derived, load
 from anvil.topology.model import Machine, Topology
 
 Host = tuple[str, dict[str, Any]]
 Groups = dict[str, list[Host]]
+ONLY_LOOKING = frozenset(("doctor", "status", "logs"))
+WRITING_SECRETS = frozenset(("full", "serves", "adopt", "weights", "router", "promote"))
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -43,7 +47,10 @@ def checked(default: str) -> Checked:
         raise PyinfraError("\n".join(check.lines(errors, str(file))))
     for line in check.lines([finding for finding in findings if finding.level == "warn"], str(file)):
         print(f"WARN {line}", file=sys.stderr)  # noqa: T201 - pyinfra's own log is not set up yet
-    return Checked(topology, str(file))
+    found = Checked(topology, str(file))
+    _refuse_without_secrets(found, _typed())
+    _ask_nothing(_typed())
+    return found
 
 
 def over_ssh(found: Checked) -> Groups:
@@ -65,6 +72,41 @@ def here(found: Checked) -> Groups:
     return limited(_groups(mine.topology, {name: ("@local", data)}))
 
 
+def _refuse_without_secrets(found: Checked, words: Sequence[str]) -> None:
+    """T16 before anything connects, for the deploys that write secrets; a limited run is judged host by host."""
+    if not _deploys(words) & WRITING_SECRETS or option(words, "--limit"):
+        return
+    given = dict(word.split("=", 1) for word in option(words, "--data") if "=" in word)
+    try:
+        topology = derived.in_mode(found.topology, given.get("mode"))
+    except ValueError as error:
+        raise PyinfraError(f"--data mode: {error}") from None
+    secrets.complete(topology, secrets.of(topology, given.get("env_file", "")), found.file)
+
+
+def _ask_nothing(words: Sequence[str]) -> None:
+    """Deploys that only look have nothing to confirm: answer pyinfra's question, which fails where nobody can type."""
+    if _deploys(words) and _deploys(words) <= ONLY_LOOKING:
+        sys.stdin = io.StringIO("\n")
+
+
+def _deploys(words: Sequence[str]) -> set[str]:
+    return {Path(word).stem for word in words if word.endswith(".py") and Path(word).parent.name == "deploy"}
+
+
+def _typed() -> Sequence[str]:
+    """Inventory files are told of neither deploy, `--limit` nor `--data`; only pyinfra's own command has them."""
+    return sys.argv[1:] if pyinfra.is_cli else ()
+
+
+def _key(found: Checked, name: str, written: str) -> str:
+    """pyinfra itself would show a traceback for a key that is not there."""
+    key = Path(written).expanduser()
+    if not key.is_file():
+        raise PyinfraError(f"{found.file}: machines.{name}.ssh.key: {key}: no such file")
+    return str(key)
+
+
 def _data(found: Checked, name: str, machine: Machine) -> dict[str, Any]:
     data: dict[str, Any] = {"topology": found, "machine": name, "_sudo": machine.sudo}
     ssh = machine.ssh
@@ -74,7 +116,7 @@ def _data(found: Checked, name: str, machine: Machine) -> dict[str, Any]:
     given = {
         "ssh_port": ssh.port,
         "ssh_user": ssh.user,
-        "ssh_key": ssh.key and str(Path(ssh.key).expanduser()),
+        "ssh_key": ssh.key and _key(found, name, ssh.key),
         "ssh_known_hosts_file": ssh.known_hosts and str(Path(ssh.known_hosts).expanduser()),
         "ssh_strict_host_key_checking": "yes" if ssh.known_hosts else None,
     }
@@ -93,11 +135,8 @@ def _groups(topology: Topology, hosts: dict[str, Host]) -> Groups:
 
 
 def limited(groups: Groups, argv: Sequence[str] | None = None) -> Groups:
-    """The groups, once it is sure that `--limit` leaves a host: pyinfra itself would do nothing and exit 0.
-
-    Inventory files are not told of `--limit`, so the command line is read; only pyinfra's own command has one.
-    """
-    words = argv if argv is not None else sys.argv[1:] if pyinfra.is_cli else ()
+    """The groups, once it is sure that `--limit` leaves a host: pyinfra itself would do nothing and exit 0."""
+    words = argv if argv is not None else _typed()
     names = [name for name, _ in groups["machines"]]
     if not names:
         raise PyinfraError("the topology has no machines: there is nothing to deploy to")

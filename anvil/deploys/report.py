@@ -94,7 +94,7 @@ def _router(site: Site) -> Row:
     live = router.runtime(site).observe(host, "router", release.service.container)
     told = answering(host, router.place_of(site))
     current = host.get_fact(ReleaseState, f"{site.root}/router").current
-    revision = "same" if current == release.id else "drifted"
+    revision = "same" if current == release.id else "drifted" if current else "-"
     detail = f"release {told.release}" if told.ok else told.error or told.status
     return Row("router", "up", live.state, revision, detail, told.ok and told.release == current)
 

@@ -14,7 +14,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from anvil.deploys import options
+from anvil.deploys import options, verdicts
 from anvil.deploys.site import Site, here, owner, program, rendered, secrets_complete
 from anvil.hosts.compose import ComposeRuntime
 from anvil.hosts.files import FileText
@@ -70,7 +70,10 @@ def candidate_promoted() -> None:
     if not site.has_router:
         return
     secrets_complete(site)
-    profile = _read(chosen["profile"]) if "profile" in chosen else site.built.profile
+    profile = site.built.profile
+    if path := chosen.get("profile"):
+        profile = _read(path)
+        _tell_verdicts(site, profile, path)
     release = _release(site, _with_settings(site.topology, chosen.get("settings")), profile)
     _install(site, release, "candidate", reload=options.flag("reload", True))
     if "profile" in chosen and site.topology.router.profile:
@@ -162,9 +165,7 @@ def place_of(site: Site, image: str = "") -> Place:
     if not site.by_process:
         inside = ("check", "--config", f"{IN_IMAGE}/router.toml", "--json")
         run = ("docker", "run", "--rm", "--pull", "never", "--network", "none", "--read-only")
-        # The loader insists on the tokens its configuration names, so it sees what the router will see.
-        given = ("--env-file", f"{site.root}/secrets.env")
-        mounted = (*given, "-v", f"{{staged}}:{IN_IMAGE}:ro", "--entrypoint", "anvil", image)
+        mounted = ("-v", f"{{staged}}:{IN_IMAGE}:ro", "--entrypoint", "anvil", image)
         words = ("timeout", VALIDATION_SECONDS, *run, *mounted, *inside)
     return Place(
         folder=f"{site.root}/router",
@@ -207,6 +208,14 @@ def disagreement(said: Mapping[str, Any], release: Release) -> str:
 
 
 _TIER_KEYS = ("id", "model", "context_limit", "privacy", "dialect")
+
+
+def _tell_verdicts(site: Site, candidate: bytes, path: str) -> None:
+    live = _live_profile(site)
+    wanted = verdicts.rows(candidate, path)
+    held = verdicts.rows(live, f"{site.name}: the live profile") if live else {}
+    for line in tuple(verdicts.differences(held, wanted, site.topology.tiers)) or ("no verdict changes",):
+        host.log(f"{path}: {line}")
 
 
 def _live_profile(site: Site) -> bytes | None:

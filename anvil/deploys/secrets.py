@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.hiddenvalue import HiddenValue
 
 from anvil.render import env
+from anvil.topology import check, derived
+from anvil.topology.model import Topology
 
+SHORTEST_TOKEN = 24  # characters, of a router that others can reach (S4)
 DEFAULT_FILES = ("~/.anvil_env", "~/.env")
 
 
@@ -26,6 +30,28 @@ class Held(Struct, frozen=True):
     def plain(self) -> dict[str, str]:
         """The values, for the one place that writes them to a host."""
         return {name: value.unmask() for name, value in self.values.items()}
+
+
+def of(topology: Topology, env_file: str) -> Held:
+    """Every secret that a machine of the topology wants and this controller has. Raises PyinfraError."""
+    names = {name for machine in topology.machines for name in derived.secret_names(topology, machine).all()}
+    return held(sorted(names), os.environ, file_of(env_file))
+
+
+def complete(topology: Topology, own: Held, file: str) -> None:
+    """T16 and 11.6: raises PyinfraError when a required name has no value, or a published router's token is short."""
+    errors = [finding for finding in check.check(topology, set(own.values)) if finding.level == "error"]
+    if errors:
+        raise PyinfraError("\n".join(check.lines(errors, file)))
+    place = topology.router
+    if place.publish.startswith("127.") or place.publish == "::1":
+        return
+    for name in place.token:
+        if len(own.values[name].unmask()) < SHORTEST_TOKEN:
+            raise PyinfraError(
+                f"{name}: a router published on {place.publish} needs a token of at least {SHORTEST_TOKEN} characters;"
+                " `anvil token new` prints one"
+            )
 
 
 def file_of(chosen: str) -> Path | None:

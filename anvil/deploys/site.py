@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import socket
 from collections.abc import Iterable, Iterator
@@ -26,7 +25,7 @@ from anvil.hosts.supervisor import Program
 from anvil.render.artefacts import Artefacts, MachineArtefacts, ReadBackError, render
 from anvil.render.process import ProcessDefinition
 from anvil.render.services import ServiceSpec
-from anvil.topology import check, derived
+from anvil.topology import derived
 from anvil.topology.model import Machine, Topology
 
 T = TypeVar("T")
@@ -136,8 +135,7 @@ def _of_run(found: Checked) -> Built:
 
 def _build(found: Checked) -> Built:
     topology = _overridden(found.topology)
-    names = {name for machine in topology.machines for name in derived.secret_names(topology, machine).all()}
-    held = secrets.held(sorted(names), os.environ, secrets.file_of(options.text("env_file")))
+    held = secrets.of(topology, options.text("env_file"))
     file = Path(found.file)
     profile = inventory_profile(topology, file)
     return Built(topology, file, held, rendered(topology, held, profile), profile)
@@ -171,16 +169,8 @@ def rendered(topology: Topology, held: secrets.Held, profile: bytes | None) -> A
 
 
 def secrets_complete(site: Site) -> None:
-    """T16 and 11.6: every required name has a value, and tokens of a published router are long enough."""
-    errors = [each for each in check.check(site.topology, set(site.built.held.values)) if each.level == "error"]
-    if errors:
-        raise PyinfraError("\n".join(check.lines(errors, str(site.built.file))))
-    place = site.topology.router
-    if place.publish.startswith("127.") or place.publish == "::1":
-        return
-    for name in place.token:
-        if len(site.built.held.values[name].unmask()) < 24:
-            raise PyinfraError(f"{name}: a router published on {place.publish} needs a token of at least 24 characters")
+    """T16 and 11.6 for runs whose inventory could not know: another way in, or a `--limit`. Raises PyinfraError."""
+    secrets.complete(site.topology, site.built.held, str(site.built.file))
 
 
 def each(items: Iterable[T]) -> Iterator[T]:

@@ -19,6 +19,7 @@ from anvil.topology import derived
 from anvil.topology.model import CloudTier, LocalTier, Topology
 
 IN_IMAGE = "/etc/anvil/current"
+PROFILE = "profile.json"
 PORT_IN_IMAGE = 8000
 STATE_VOLUME = "anvil-router-state"
 USER = "10001:10001"
@@ -41,10 +42,11 @@ _PASSED = (
 DERIVED_SETTINGS = ("mapping_version", "profile_path", "tiers", "presets", "auth_env")
 
 
-def config_dir(topology: Topology) -> str:
-    """Where the running router finds its release."""
+def profile_path(topology: Topology) -> str:
+    """A process reads the profile beside its router.toml, so that a staged release is judged by its own profile; in the
+    image the staged folder is mounted where the live one will be."""
     machine = topology.machines[topology.router.machine]
-    return IN_IMAGE if machine.runtime == "compose" else f"{machine.root}/router/current"
+    return PROFILE if machine.runtime == "process" else f"{IN_IMAGE}/{PROFILE}"
 
 
 def document(topology: Topology, with_profile: bool) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def document(topology: Topology, with_profile: bool) -> dict[str, Any]:
     router = _present(
         {
             "mapping_version": topology.mapping_version,
-            "profile_path": f"{config_dir(topology)}/profile.json" if with_profile else None,
+            "profile_path": profile_path(topology) if with_profile else None,
             **_ordered(_settings(topology), RouterConfig),
         }
     )
@@ -161,7 +163,7 @@ def files(topology: Topology, secrets: Secrets, profile: bytes | None) -> dict[s
     """What the release id is taken over: router.toml, profile.json when given, and how to run it."""
     made = {"router.toml": toml(topology, document(topology, profile is not None)).encode()}
     if profile is not None:
-        made["profile.json"] = profile
+        made[PROFILE] = profile
     if topology.machines[topology.router.machine].runtime == "process":
         return {**made, process.RUN: process.run_script(definition(topology, secrets)).encode()}
     return {**made, "compose.yaml": text(compose(topology, secrets)).encode()}

@@ -121,6 +121,49 @@ def test_a_wrong_topology_is_one_clear_line_a_problem(tmp_path: Path, monkeypatc
         inventory.checked("inventory/topology.toml")
 
 
+def test_a_key_that_is_not_there_is_named_with_its_table(tmp_path: Path) -> None:
+    text = TEXT.format(fast="a", heavy="b").replace('known_hosts = "/etc/known"', f'key = "{tmp_path}/id"')
+    found = inventory.Checked(load.loads(text, {}, "t.toml"), "t.toml")
+    with pytest.raises(PyinfraError, match=r"t\.toml: machines\.forge\.ssh\.key: .*/id: no such file"):
+        inventory.over_ssh(found)
+    (tmp_path / "id").touch()
+    assert inventory.over_ssh(found)["machines"][0][1]["ssh_key"] == f"{tmp_path}/id"
+
+
+@pytest.mark.parametrize(
+    ("words", "value", "refusal"),
+    [
+        ("inventory/hosts.py deploy/full.py -y", None, "no value for ANVIL_ROUTER_TOKEN"),
+        ("inventory/hosts.py deploy/promote.py --data settings=x", None, "no value for ANVIL_ROUTER_TOKEN"),
+        ("inventory/hosts.py deploy/full.py --data mode=nope", "t" * 24, "mode 'nope' is not declared"),
+        ("inventory/hosts.py deploy/full.py", "t" * 23, "at least 24 characters"),
+        ("inventory/hosts.py deploy/full.py", "t" * 24, ""),
+        ("inventory/hosts.py deploy/full.py --limit mini", None, ""),  # judged host by host
+        ("inventory/hosts.py deploy/status.py", None, ""),  # writes no secret
+        ("", None, ""),  # not pyinfra's own command
+    ],
+)
+def test_missing_secrets_are_refused_while_the_inventory_loads(
+    words: str, value: str | None, refusal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "t.toml"
+    published = '[router]\npublish = "10.0.0.1"\ntoken = ["ANVIL_ROUTER_TOKEN"]'
+    text = TEXT.format(fast="a", heavy="b").replace("[router]", published)
+    file.write_text(text.replace(':1"\n', f':1@sha256:{"0" * 64}"\n'))
+    monkeypatch.setenv("ANVIL_TOPOLOGY", str(file))
+    monkeypatch.setenv("HOME", str(tmp_path))  # no env file of a real person
+    monkeypatch.delenv("ANVIL_ROUTER_TOKEN", raising=False)
+    if value is not None:
+        monkeypatch.setenv("ANVIL_ROUTER_TOKEN", value)
+    monkeypatch.setattr("pyinfra.is_cli", bool(words))
+    monkeypatch.setattr("sys.argv", ["pyinfra", *words.split()])
+    if not refusal:
+        inventory.checked("inventory/topology.toml")
+        return
+    with pytest.raises(PyinfraError, match=refusal):
+        inventory.checked("inventory/topology.toml")
+
+
 @pytest.mark.parametrize(
     ("key", "deploy", "message"),
     [
