@@ -29,6 +29,8 @@ TOPOLOGY = REPOSITORY / "inventory" / "local.toml"
 TOKEN = "ANVIL_ROUTER_TOKEN"  # noqa: S105 - a variable's name
 NEEDED_BYTES = 200_000_000  # releases, decision store and rotated logs
 HEAVY_WINDOW = 32_768  # tokens, what Qwen2.5-Coder-0.5B was trained for
+HEAVY_PREDICT = 2048  # tokens; a small model may repeat itself until its window is full
+HEAVY_TIMEOUT_S = 550  # two cores read a client's long prompt for minutes; under the router's request deadline
 STOP_SECONDS = 30
 STARTING_SECONDS = 1.5
 _STEP = "--> Starting operation: "
@@ -184,6 +186,8 @@ def adapted(
         serve.pop("chat_template_file", None)
         if libraries:
             serve["env"] = libraries
+    document["serves"]["heavy"]["predict"] = HEAVY_PREDICT
+    document["tiers"]["heavy-local"]["timeout"] = HEAVY_TIMEOUT_S
     if heavy is not None:
         document["serves"]["heavy"] |= {
             "model_file": str(heavy),

@@ -19,6 +19,7 @@ from anvil.router.decisions.story import tell
 
 QUESTION = "Name the largest ocean on Earth."
 CAP = 24  # tokens
+SHORT = {"model": "chat", "temperature": 0, "max_tokens": CAP, "messages": [{"role": "user", "content": QUESTION}]}
 # Each needs far more than the 48 tokens that `fast` stops after, and comes to an end by itself.
 LONG_QUESTIONS = (
     "Explain in one paragraph how a river becomes wider on its way to the sea.",
@@ -85,6 +86,7 @@ class Show:
             asked = self._ask("/v1/chat/completions", body)
             self._print("/v1/chat/completions", asked)
             if self._fell_back(asked):
+                self._print("a short question goes to fast again", self._ask("/v1/chat/completions", SHORT))
                 return
             self.console.print("[dim]`fast` was up to that one: a longer question.[/]")
         raise Failed("no answer of fast failed its verification: see `anvil decisions`")
@@ -162,6 +164,8 @@ class Show:
         if asked.status != 200 or asked.tier != "heavy-local":
             return False
         first = self._record(asked.decision).attempts[0]
+        if first.outcome == "skipped-circuit":
+            raise Failed("fast rests after failing twice in a row, its breaker is open: try again in a minute")
         if (first.tier_id, first.outcome) != ("fast-local", "fallback"):
             return False
         self._story(asked)
