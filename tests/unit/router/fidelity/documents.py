@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from anvil.router.config import tables
+from anvil.router.config import load, tables
 from anvil.router.config.model import BreakerConfig, DecisionsConfig, Limits, RouterConfig, ServerConfig, TierConfig
 from anvil.router.config.rules import Rule, shown
 from anvil.router.failures import TABLE
-from tests.unit.router.fidelity import answers, matrix, requests
+from tests.unit.router.fidelity import answers, matrix, meanings, requests
 from tests.unit.router.fidelity.checks import Probe
 
 DOCS = Path(__file__).parents[4] / "docs"
@@ -65,14 +67,25 @@ _CONFIGURATION = """# router.toml
 Every key the router reads, what it may be, and what it is when left out. An unknown key is an error. Secrets never
 stand here: `auth_env` names the environment variables that hold them.
 """
-_TABLES: tuple[tuple[str, Mapping[str, Rule], type[msgspec.Struct]], ...] = (
-    ("[server]", tables.SERVER, ServerConfig),
-    ("[router]", tables.ROUTER, RouterConfig),
-    ("[router.limits]", tables.LIMITS, Limits),
-    ("[router.breaker]", tables.BREAKER, BreakerConfig),
-    ("[router.decisions]", tables.DECISIONS, DecisionsConfig),
-    ("[[router.tiers]]", tables.TIER, TierConfig),
+_TABLES: tuple[tuple[str, Mapping[str, Rule], type[msgspec.Struct], Mapping[str, str]], ...] = (
+    ("[server]", tables.SERVER, ServerConfig, meanings.SERVER),
+    ("[router]", tables.ROUTER, RouterConfig, meanings.ROUTER),
+    ("[router.limits]", tables.LIMITS, Limits, meanings.LIMITS),
+    ("[router.breaker]", tables.BREAKER, BreakerConfig, meanings.BREAKER),
+    ("[router.decisions]", tables.DECISIONS, DecisionsConfig, meanings.DECISIONS),
+    ("[[router.tiers]]", tables.TIER, TierConfig, meanings.TIER),
 )
+_HEAD = '[router]\nmapping_version = "v1"\n'
+_TIER = """
+[[router.tiers]]
+id = "{privacy} {dialect}"
+base_url = "http://127.0.0.1:1"
+dialect = "{dialect}"
+context_limit = 1
+privacy = "{privacy}"
+tool_support = true
+auth_env = "KEY"
+"""
 _LISTS = """
 `[router]` also holds `presets` (name = list of tier ids, in the order they are tried), `preset_classes` (custom
 preset = work class) and `metered_cloud` (work classes for which tiers that cost money may be used; none when left
@@ -139,19 +152,14 @@ def _status(final: int | str | None) -> str:
 
 def configuration() -> str:
     parts = [_CONFIGURATION]
-    for name, rules, struct in _TABLES:
-        parts.append(f"\n## {name}\n\n{table(['key', 'value', 'default'], _keys(rules, struct))}")
+    for name, rules, struct, means in _TABLES:
+        rows = [[f"`{key}`", _wanted(rule), _default(key, struct), means[key]] for key, rule in rules.items()]
+        parts.append(f"\n## {name}\n\n{table(['key', 'value', 'default', 'meaning'], rows)}")
         if name == "[router]":
             parts.append(_LISTS)
-    rows = [[f"`{name}`", f"`[server]` {key}"] for name, (key, _) in tables.ENVIRONMENT.items()]
+    rows = [[f"`{name}`", f"`[server]` {key}"] for name, (key, _rule) in tables.ENVIRONMENT.items()]
     parts.append(f"\n## Environment\n\n{table(['variable', 'takes the place of'], rows)}\n{_MADE}")
     return "".join(parts)
-
-
-def _keys(rules: Mapping[str, Rule], struct: type[msgspec.Struct]) -> Iterable[list[str]]:
-    defaults = {field.name: field.default for field in msgspec.structs.fields(struct)}
-    for key, rule in rules.items():
-        yield [f"`{key}`", _wanted(rule), _default(defaults[key])]
 
 
 def _wanted(rule: Rule) -> str:
@@ -163,12 +171,35 @@ def _wanted(rule: Rule) -> str:
     raise AssertionError("a rule that takes anything")
 
 
-def _default(value: Any) -> str:
+def _default(key: str, struct: type[msgspec.Struct]) -> str:
+    """The value in force when the key is left out; where that depends on the tier, for each kind."""
+    if struct is not TierConfig:
+        return _value({field.name: field.default for field in msgspec.structs.fields(struct)}[key])
+    if key in tables.TIER_REQUIRED:
+        return "required"
+    found = {kind: _value(getattr(tier, key)) for kind, tier in _bare_tiers().items()}
+    if len(set(found.values())) == 1:
+        return found["local openai"]
+    return "; ".join([f"{kind}: {value}" for kind, value in found.items()])
+
+
+@functools.cache
+def _bare_tiers() -> dict[str, TierConfig]:
+    """One tier of each kind, read from a file that says no more than it must."""
+    kinds = [(privacy, dialect) for privacy in ("local", "cloud") for dialect in ("openai", "anthropic")]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "router.toml"
+        path.write_text(_HEAD + "".join([_TIER.format(privacy=privacy, dialect=dialect) for privacy, dialect in kinds]))
+        config = load(path, environ={})
+    return {tier.id: tier for tier in config.tiers}
+
+
+def _value(value: Any) -> str:
     if value is msgspec.NODEFAULT:
         return "required"
     if value is None or value == ():
         return "not set"
-    return f"`{shown(value)}`" if not isinstance(value, str) else f'`"{value}"`'
+    return f'`"{value}"`' if isinstance(value, str) else f"`{shown(value)}`"
 
 
 # ------------------------------------------------------------------------------------------------ files

@@ -1,0 +1,85 @@
+"""What each key of router.toml means, in a few words, for the page made of them (contract 4.2 to 4.5)."""
+
+from __future__ import annotations
+
+SERVER = {
+    "auth_env": "variables that hold callers' tokens, one name or a list of up to 8; without it anyone may call",
+    "max_body_bytes": "largest request body",
+    "max_concurrency": "requests in progress, held for the whole answer; above it 503",
+    "control_concurrency": "the same for models, decisions, metrics and the rest",
+    "max_per_client": "requests in progress of one client address; 0 = no limit",
+    "header_timeout_s": "time for a whole header block",
+    "body_deadline_s": "time for a whole body",
+    "body_min_rate": "bytes a second a body must come at, after 10 s; 0 = any",
+    "idle_timeout_s": "idle connections and readers that take nothing are closed after this; >= header_timeout_s",
+    "drain_timeout_s": "how long live answers may run on when the router stops",
+    "public_url": "address shown to clients in /v1/harness",
+    "dashboard": "serve the page at /",
+    "open_metrics": "/metrics needs no token",
+}
+ROUTER = {
+    "mapping_version": "a label of yours; it stands in records and metrics",
+    "exhaustion_status": "the status when no tier can serve",
+    "cost_sync": "fill missing prices of cloud tiers from the LiteLLM price list",
+    "relay_timeout": "silence limit of local tiers between reads of a running stream, in seconds",
+    "head_timeout_s": "the same to the first byte of a streamed answer; relay_timeout when only that is set",
+    "answer_timeout_s": "the same for a whole answer that is not streamed; relay_timeout when only that is set",
+    "verify_local_min": "check answers of trusted local tiers for the minimum too",
+    "profile_path": "measured quality profile; without it the built-in one",
+    "hold_ping_s": "pings to a streaming caller while an answer is held, in seconds; 0 = none",
+    "swap_idle_s": "after this the router forgets which model of a swap group is loaded; 0 = never",
+    "pins": "callers may name a tier in `model`",
+    "observer": "an object that is called after each request",
+}
+LIMITS = {
+    "max_attempts": "real attempts per request",
+    "token_ceiling": "estimated tokens over all attempts of a request; 0 = no limit",
+    "request_deadline_s": "from the complete body to the last byte of the answer",
+    "connect_timeout_s": "TCP and TLS connect to a tier",
+    "queue_timeout_s": "longest wait for a tier's max_concurrency",
+    "buffer_cap_bytes": "held answer of one attempt",
+    "buffer_pool_bytes": "all held bytes of the process",
+    "verify_budget_s": "all checks of one answer",
+}
+BREAKER = {
+    "threshold": "counted failures in a row that open it",
+    "cooldown_s": "how long it stays open",
+    "retry_after_cap_s": "longest rest a tier's Retry-After may ask for",
+    "retry_after_default_s": "rest of a rate-limited tier that names none",
+}
+DECISIONS = {
+    "ring_size": "records kept in memory",
+    "store_path": 'SQLite file that keeps them; "" = memory only',
+    "store_queue": "records that may wait to be written",
+    "store_days": "older ones are deleted; 0 = never",
+    "store_max_mb": "the oldest are deleted above this",
+}
+TIER = {
+    "id": "its name, unique in any letter case",
+    "base_url": "where it listens",
+    "dialect": "what it speaks",
+    "context_limit": "its window, in tokens",
+    "privacy": "`cloud` costs money and needs a credential",
+    "tool_support": "whether it can call tools",
+    "auth_env": "variable that holds its key; may be empty for a local tier",
+    "model": "model id sent to it; a local server is asked for its own",
+    "role": "column of the built-in quality profile; ids fast-local, heavy-local and cloud imply one",
+    "swap_group": "local tiers that share a GPU and swap",
+    "vision": "false: no images; true: preferred for images over tiers that do not say",
+    "documents": "may get PDFs and other files",
+    "tokenizer": "how its tokens are counted",
+    "image_tokens": "most tokens one image takes",
+    "stable_prefix": "leave out what clients change in the system text every turn, so that its cache works",
+    "late_system": "role of a system message that comes after the first turn",
+    "reasoning_field": 'field for earlier reasoning; "" = it is left out',
+    "max_tokens_field": "name of the cap (OpenAI dialect)",
+    "cost_input_per_mtok": "USD per million prompt tokens",
+    "cost_output_per_mtok": "USD per million completion tokens",
+    "extra_body": "fields that always win over the request's",
+    "extra_body_defaults": "fields for requests that do not have them",
+    "engine": "a label",
+    "quantization": "a label",
+    "params": "labels; never sent",
+    "timeout": "all three silence limits of this tier, in seconds; without it those of [router], or 120 for cloud tiers",
+    "max_concurrency": "requests in flight to it; more wait in line",
+}
