@@ -13,115 +13,11 @@ from anvil.router.door import Head, Refusal
 from anvil.router.exchange import CallerGone, Plain
 from anvil.router.lanes import busy
 from anvil.router.runtime import Runtime
+from anvil.router.watch import Outlet, Rounds, Watch
 
 if TYPE_CHECKING:
     from anvil.router.loading import Loaded
     from anvil.router.server import Listen, Shared
-
-# A caller that vanishes is noticed by a watcher that most answers are too quick to need.
-WATCH_AFTER_S = 0.2
-# How often a long answer is checked for a caller that does not read it.
-STALL_CHECK_S = 5.0
-SSE_HEADERS = [
-    ("content-type", "text/event-stream"),
-    ("cache-control", "no-cache"),
-    ("x-accel-buffering", "no"),
-    ("server", "anvil"),
-]
-
-
-class Outlet:
-    """The caller's side of a stream over granian. ``blocked_since``: loop time at which the write in progress began."""
-
-    __slots__ = ("_headers", "_loop", "_proto", "_transport", "blocked_since")
-
-    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop, version: str) -> None:
-        # HTTP/1.0 knows no chunks: the body ends with the connection
-        self._headers = SSE_HEADERS if version == "1.1" else [*SSE_HEADERS, ("connection", "close")]
-        self._proto = proto
-        self._loop = loop
-        self._transport: Any = None
-        self.blocked_since: float | None = None
-
-    async def start(self, headers: list[tuple[str, str]]) -> None:
-        self._transport = self._proto.response_stream(200, [*self._headers, *headers])
-
-    async def send(self, data: bytes) -> None:
-        """Raises CallerGone when the caller left; one that does not read is cut off by the Watch."""
-        self.blocked_since = self._loop.time()
-        try:
-            await self._transport.send_bytes(data)
-        except (ProtocolClosed, ProtocolError):
-            raise CallerGone from None
-        self.blocked_since = None
-
-    def close(self) -> None:
-        """granian ends a streamed answer when its transport is dropped; a reference elsewhere must not keep it open."""
-        self._transport = None
-
-
-class Watch:
-    """One timer per request: ends a small body that comes too slowly, then notices a caller that goes or does not read.
-
-    It cancels the handler's task and says why through ``slow`` or ``gone``. Most requests end before it fires.
-    """
-
-    __slots__ = (
-        "_future", "_handle", "_loop", "_proto", "_stall_s", "_started", "_task", "gone", "limit", "outlet", "reading",
-        "slow",
-    )  # fmt: skip
-
-    def __init__(
-        self, outlet: Outlet, proto: Any, loop: asyncio.AbstractEventLoop, limit: float, stall_s: float
-    ) -> None:
-        self.outlet = outlet
-        self._stall_s = stall_s
-        self._proto = proto
-        self._loop = loop
-        self._task = asyncio.current_task()
-        self._future: asyncio.Future[None] | None = None
-        self._started = loop.time()
-        self.limit = limit
-        self.reading = True
-        self.slow = False
-        self.gone = False
-        self._handle = loop.call_later(WATCH_AFTER_S, self._fire)
-
-    def _fire(self) -> None:
-        if not self.reading:
-            self._look_after()
-        elif self._loop.time() - self._started < self.limit:
-            self._handle = self._loop.call_later(WATCH_AFTER_S, self._fire)
-        else:
-            self.slow = True
-            self._cancel()
-
-    def _look_after(self) -> None:
-        if self._future is None:
-            self._future = asyncio.ensure_future(self._proto.client_disconnect())
-            self._future.add_done_callback(self._left)
-        blocked = self.outlet.blocked_since
-        if blocked is not None and self._loop.time() - blocked > self._stall_s:
-            self.gone = True
-            self._cancel()
-        else:
-            self._handle = self._loop.call_later(STALL_CHECK_S, self._fire)
-
-    def _left(self, future: asyncio.Future[None]) -> None:
-        if not future.cancelled() and not self.gone:
-            self.gone = True
-            self._cancel()
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def stop(self) -> None:
-        self.outlet.close()
-        self._handle.cancel()
-        if self._future is not None:
-            self._future.remove_done_callback(self._left)
-            self._future.cancel()
 
 
 class App:
@@ -135,10 +31,12 @@ class App:
         self._gulp_limit = body.gulp_limit(self._server)
         self._open = door.OPEN_PATHS | ({"/metrics"} if self._server.open_metrics else set())
         self._loop: asyncio.AbstractEventLoop
+        self._rounds: Rounds
 
     # -- granian
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._rounds = Rounds(loop, self._server.idle_timeout_s)
         loop.add_signal_handler(signal.SIGUSR1, self.runtime.drain)
         self.runtime.start(loop)
         self._shared.ready.set()
@@ -201,14 +99,13 @@ class App:
                 runtime.clients.leave(address)
 
     async def _serve(self, outlet: Outlet, proto: Any, head: Head, name: str, length: int) -> None:
-        watch = Watch(outlet, proto, self._loop, self._gulp_limit, self._server.idle_timeout_s)
+        watch = Watch(outlet, proto, self._rounds, self._gulp_limit if length <= body.ONE_GULP else float("inf"))
         try:
             if length == 0:
                 data = b""
             elif length <= body.ONE_GULP:
                 data = await proto()
             else:
-                watch.limit = float("inf")
                 data = await self._large_body(proto, length)
             watch.reading = False
             plain = await generate.HANDLERS[name](self.runtime, watch.outlet, head, data)
