@@ -31,6 +31,7 @@ async def recorded(runtime: Runtime, exchange: Exchange, steps: Steps) -> Plain 
     try:
         return _dressed(runtime, exchange, await steps(exchange))
     except BadRequest as refused:
+        runtime.refused("json")
         return _dressed(runtime, exchange, bad_request(exchange, refused))
     except (CallerGone, asyncio.CancelledError):
         _note_gone(runtime, exchange)
