@@ -57,11 +57,13 @@ async def _count(runtime: Runtime, exchange: Exchange, turn: Turn) -> tuple[int,
         count = await _ask(backend, turn, runtime, exchange)
         if count is not None:
             return count, True
-    tier = backend.tier if backend is not None else max(runtime.config.tiers, key=lambda t: t.context_limit)
-    return _bound(runtime, turn, tier), False
+    largest = max(runtime.config.tiers, key=lambda t: t.context_limit, default=None)  # none at all: --echo
+    return _bound(runtime, turn, backend.tier if backend is not None else largest), False
 
 
-def _bound(runtime: Runtime, turn: Turn, tier: TierConfig) -> int:
+def _bound(runtime: Runtime, turn: Turn, tier: TierConfig | None) -> int:
+    if tier is None:
+        return upper_bound(turn)
     return upper_bound(turn, image_tokens=tier.image_tokens, per_byte=tier.id in runtime.bound_broken)
 
 
