@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from anvil.router import dialects
-from anvil.router.dialects import anthropic_messages
+from anvil.router.dialects import anthropic_messages, losses
 from anvil.router.dialects.encode import WindowTooSmall
 from anvil.router.exchange import CallerGone, DeadlineReached, Exchange, Plain, Try
 from anvil.router.failures import classify_response
@@ -228,6 +228,7 @@ class Attempt:
             else:
                 answer = await self._whole(connection)
                 self.exchange.lossy.update(answer.lossy)
+                losses.name_shell(answer, self.exchange.lossy)
                 await self._send([gate.push(event) for event in unfold(answer)])
             await self._conclude(gate, request)
         except (GateFault, BadAnswer, AttemptFailed) as error:

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from anvil.router.dialects.anthropic_reader import BLOCK_START, RAW_DELTA
 from anvil.router.dialects.encode import splice
-from anvil.router.dialects.losses import name_answer, name_usage
+from anvil.router.dialects.losses import name_answer, name_text, name_usage
 from anvil.router.reading import count_words
 from anvil.router.turn import Answer, BadAnswer, Fault, Finish, Opaque, Reasoning, Reply, Text, ToolCall, Turn, Usage
 
@@ -63,9 +64,10 @@ def _content(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> list[
     for block in answer.blocks:
         match block:
             case Text():
+                extra = _text_extra(block, reply, lossy)
                 # blank text before a call would be refused when the caller sends it back as history
                 if block.text and not block.text.isspace():
-                    content.append({"type": "text", "text": block.text, **((reply.same_dialect and block.extra) or {})})
+                    content.append({"type": "text", "text": block.text, **extra})
             case ToolCall():
                 content.append({**call_head(block, calls, reply), "input": _input(block), **call_extra(block, reply)})
                 calls += 1
@@ -77,6 +79,16 @@ def _content(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> list[
             case _:
                 lossy.add("answer.opaque")
     return content
+
+
+def _text_extra(block: Text, reply: Reply, lossy: set[str]) -> Mapping[str, Raw]:
+    """The fields beside the text; those of a stream nobody asked for stand in its events and are named."""
+    if not reply.same_dialect or not block.extra:
+        return {}
+    if BLOCK_START in block.extra or RAW_DELTA in block.extra:
+        name_text(block.extra, lossy)
+        return {}
+    return block.extra
 
 
 def _thought(block: Reasoning, turn: Turn, reply: Reply, lossy: set[str]) -> dict[str, str] | None:

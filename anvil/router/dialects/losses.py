@@ -1,6 +1,6 @@
 """Names of what a tier's answer says and the caller's dialect cannot (contract 8.2, Appendix A).
 
-Nothing is lost of an answer in the caller's own dialect; whoever calls these has already seen that it is another one.
+Little is lost of an answer in the caller's own dialect; whoever calls these has seen that something is.
 """
 
 from __future__ import annotations
@@ -40,14 +40,19 @@ def name_foreign(fields: Mapping[str, Raw] | None, lossy: set[str]) -> None:
 
 
 def name_answer(answer: Answer, lossy: set[str]) -> None:
-    """Unknown fields of a whole answer: of its top, choice and message, and of its blocks."""
-    for fields in (answer.envelope, answer.choice, answer.message):
-        name_foreign(fields, lossy)
+    """Unknown fields of a whole answer, of its shell and of its blocks."""
+    name_shell(answer, lossy)
     for block in answer.blocks:
         if isinstance(block, Text):
             name_text(block.extra, lossy)
         elif isinstance(block, ToolCall):
             name_call(block, lossy)
+
+
+def name_shell(answer: Answer, lossy: set[str]) -> None:
+    """Unknown fields of the top, the choice and the message: what events cannot carry in any dialect."""
+    for fields in (answer.envelope, answer.choice, answer.message):
+        name_foreign(fields, lossy)
 
 
 def name_text(extra: Mapping[str, Raw] | None, lossy: set[str]) -> None:

@@ -255,6 +255,8 @@ class StreamReader:
 
 def _with_unknown(finish: Finish, payload: bytes) -> Finish:
     """The finish with the unknown top-level fields of its chunk; engines repeat theirs in every chunk."""
+    if not payload.isascii():
+        payload = payload.decode("utf-8", "replace").encode()  # raw parts are not decoded by the line below
     extra = {name: raw for name, raw in _fields(payload).items() if name not in _CHUNK_FIELDS and raw != NULL}
     return msgspec.structs.replace(finish, extra=extra) if extra else finish
 

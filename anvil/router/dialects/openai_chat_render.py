@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from anvil.router.dialects.encode import NULL, splice
-from anvil.router.dialects.losses import name_answer, name_usage
+from anvil.router.dialects.losses import name_answer, name_finish, name_usage
 from anvil.router.dialects.openai_chat_finish import finish_word, usage_body, wants_legacy
 from anvil.router.reading import count_words
 from anvil.router.turn import Answer, Opaque, Reasoning, Reply, Text, ToolCall, Turn, Usage
@@ -29,8 +29,10 @@ def error(status: int, type: str, message: str, *, code: str | None = None, deta
 def render(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> bytes:
     """The body of 14.1. A same-dialect answer keeps unknown fields of body, choice, message and usage."""
     kept = answer if reply.same_dialect else Answer(blocks=[])
-    if not reply.same_dialect:
+    if kept.envelope is None:  # another dialect, or events of a stream nobody asked for
         name_answer(answer, lossy)
+        name_finish(answer.finish, lossy)
+    if not reply.same_dialect:
         name_usage(answer.usage, lossy)
     body: dict[str, Any] = dict(kept.envelope or {})
     body["id"] = f"chatcmpl-{reply.id}"
