@@ -70,6 +70,27 @@ def _can_be_cut(array: bytes) -> bool:
     return array[:3] == b'[{"' and array[3:4].isalpha()
 
 
+class Written(Generic[T]):
+    """JSON written from a list of values that ``Recent`` shares: remembered while they are the very same objects."""
+
+    def __init__(self, write: Callable[[list[T]], bytes]) -> None:
+        self._write = write
+        self._kept: dict[tuple[int, int], tuple[list[T], Raw]] = {}
+
+    def __call__(self, values: list[T]) -> Raw:
+        """The JSON of ``values``, which must not be empty."""
+        key = (id(values[0]), len(values))
+        entry = self._kept.get(key)
+        if entry is not None and entry[0] == values:
+            return entry[1]
+        written = Raw(self._write(values))
+        if len(written) <= MAX_BYTES:
+            self._kept[key] = (values[:], written)  # holding the values keeps their ids theirs
+            if len(self._kept) > ENTRIES:
+                del self._kept[next(iter(self._kept))]
+        return written
+
+
 _counts: dict[tuple[int, int], int] = {}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from anvil.router.dialects import anthropic_wire as wire
-from anvil.router.reading import own_text
+from anvil.router.reading import MAX_DEPTH, check_depth, own_text
 from anvil.router.turn import (
     BadRequest,
     Block,
@@ -22,6 +22,8 @@ from anvil.router.turn import (
     ToolResult,
 )
 
+# levels that are left for a value inside a block of a message, the block of a tool result included
+_SHALLOW = MAX_DEPTH - 7
 _ROLES = frozenset({"user", "assistant", "system"})
 _SERVER_TOOLS = ("server_tool_use", "mcp_tool_", "_tool_result", "container_upload")
 
@@ -42,7 +44,10 @@ class View(Struct):
 class Intake:
     """Converts one request's messages; counts what it sees on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = False) -> None:
+        """strict: read nothing but known shapes, and tell in ``shallow`` whether that bounded all nesting."""
+        self.strict = strict
+        self.shallow = True
         self.names: set[str] = set()
         self.texts: list[str] = []
         self.images = 0
@@ -52,14 +57,14 @@ class Intake:
 
     def messages(self, raw: Raw) -> list[Message]:
         """Raises BadRequest."""
-        items = wire.messages(raw, self.names)
+        items = wire.usual_messages(raw) if self.strict else wire.messages(raw, self.names)
         if not items:
             raise BadRequest("messages: at least one message is required")
         return [self._message(item, at) for at, item in enumerate(items)]
 
     def system(self, raw: Raw) -> list[str]:
         """Texts of the top-level system, each block by itself. Raises BadRequest."""
-        content = wire.read_content(raw, "system", self.names)
+        content = wire.usual_content(raw) if self.strict else wire.read_content(raw, "system", self.names)
         if content is None or isinstance(content, str):
             texts = [content] if content else []
         else:
@@ -73,7 +78,8 @@ class Intake:
         if not isinstance(part, wire.TextPart):
             raise BadRequest(f"system[{at}]: only text blocks are possible here")
         if part.cache_control:
-            self.names.add("cache_control")
+            self._set_aside(part.cache_control, "cache_control")
+        self.shallow = self.shallow and not part.citations
         return part.text
 
     def _message(self, item: wire.WireMessage | wire.ReadMessage, at: int) -> Message:
@@ -81,7 +87,7 @@ class Intake:
         if role not in _ROLES:
             raise BadRequest(f"messages[{at}].role: must be user, assistant or system")
         if item.output_config:
-            self.names.add("reasoning.effort")
+            self._set_aside(item.output_config, "reasoning.effort")
         if type(content) is str:
             self.texts.append(content)
             return Message(role, (Text(content),) if content else ())  # type: ignore[arg-type]  # checked above
@@ -93,7 +99,11 @@ class Intake:
         for part in parts:
             kind = type(part)
             if kind is wire.TextPart:
-                out.append(self._text(part))
+                text = part.text
+                self.texts.append(text)
+                if part.cache_control or part.citations:
+                    self._marks(part)
+                out.append(Text(text))
             elif kind is str:
                 self.texts.append(part)
                 out.append(Text(part))
@@ -103,17 +113,16 @@ class Intake:
 
     # ------------------------------------------------------------------------------------------- blocks
 
-    def _text(self, part: wire.TextPart) -> Text:
-        self.texts.append(part.text)
+    def _marks(self, part: wire.TextPart | wire.DocumentPart | wire.SearchPart) -> None:
         if part.cache_control:
-            self.names.add("cache_control")
+            self._set_aside(part.cache_control, "cache_control")
         if part.citations:
-            self.names.add("citations")
-        return Text(part.text)
+            self._set_aside(part.citations, "citations")
 
     def _image(self, part: wire.ImagePart) -> Image | Document:
-        self._common(part)
-        source = part.source
+        if part.cache_control:
+            self._set_aside(part.cache_control, "cache_control")
+        source = self._source(part.source)
         if source.file_id is not None:  # only the tier that stores the file can read it
             self.documents += 1
             return Document(file_id=source.file_id)
@@ -121,10 +130,10 @@ class Intake:
         return Image(source.media_type, source.data, source.url)
 
     def _document(self, part: wire.DocumentPart) -> Document:
-        self._common(part)
+        self._marks(part)
         if part.context is not None:
             self.names.add("unknown.context")
-        source = part.source
+        source = self._source(part.source)
         text = self._document_text(source)
         if text is None:
             self.documents += 1
@@ -148,7 +157,7 @@ class Intake:
         return None if inner.images else "\n".join(inner.texts)
 
     def _search(self, part: wire.SearchPart) -> Document:
-        self._common(part)
+        self._marks(part)
         self.names.add("search_result")
         text = "\n".join(inner.text for inner in part.content)
         self.texts.append(text)
@@ -168,16 +177,19 @@ class Intake:
     def _tool_use(self, part: wire.ToolUsePart) -> ToolCall:
         self.tool_blocks = True
         if part.cache_control:
-            self.names.add("cache_control")
+            self._set_aside(part.cache_control, "cache_control")
         if part.caller:
-            self.names.add("unknown.caller")
-        text = bytes(part.input).decode()
+            self._set_aside(part.caller, "unknown.caller")
+        data = bytes(part.input)
+        if len(data) > _SHALLOW and self.strict and not check_depth(data, _SHALLOW):
+            self.shallow = False
+        text = data.decode()
         return ToolCall(part.id, part.name, "" if text == "null" else text)
 
     def _result(self, part: wire.ToolResultPart) -> ToolResult:
         self.tool_blocks = True
         if part.cache_control:
-            self.names.add("cache_control")
+            self._set_aside(part.cache_control, "cache_control")
         content = part.content
         if isinstance(content, str):
             self.texts.append(content)
@@ -187,7 +199,7 @@ class Intake:
     def _read_result(self, part: wire.ReadResult) -> ToolResult:
         self.tool_blocks = True
         if part.cache_control:
-            self.names.add("cache_control")
+            self._set_aside(part.cache_control, "cache_control")
         return ToolResult(part.tool_use_id, self._inner(part.content), part.is_error)
 
     def _inner(self, parts: Any) -> tuple[Text | Image | Document, ...]:
@@ -207,11 +219,15 @@ class Intake:
         self.names.add("tools.hosted" if hosted else f"unknown.{part.kind}")
         return Opaque(part.kind, part.raw)
 
-    def _common(self, part: wire.ImagePart | wire.DocumentPart | wire.SearchPart) -> None:
-        if part.cache_control:
-            self.names.add("cache_control")
-        if not isinstance(part, wire.ImagePart) and part.citations:
-            self.names.add("citations")
+    def _source(self, source: wire.Source) -> wire.Source:
+        self.shallow = False  # its unknown fields were passed over
+        return source
+
+    def _set_aside(self, raw: Raw, name: str) -> None:
+        """A detail only same-dialect tiers receive. A short one cannot nest deep, a long one is not looked at."""
+        self.names.add(name)
+        if len(raw) > _SHALLOW:
+            self.shallow = False
 
 
 _READERS: dict[type, Callable[[Intake, Any], Block | None]] = {

@@ -12,6 +12,7 @@ from anvil.router.dialects.anthropic_intake import Intake, View, user_text
 from anvil.router.dialects.anthropic_tools import (
     NOTHING,
     Declared,
+    cut_tools,
     output_config,
     read_choice,
     read_tools,
@@ -20,8 +21,8 @@ from anvil.router.dialects.anthropic_tools import (
     tool_choice,
 )
 from anvil.router.dialects.encode import MAX_UNKNOWN_NAMES, NEVER_FORWARDED, absent, splice, unknown_names
-from anvil.router.reading import SYSTEM_KEYWORD_WORDS, is_billing
-from anvil.router.recent import recent_words
+from anvil.router.reading import MAX_DEPTH, SYSTEM_KEYWORD_WORDS, check_depth, is_billing
+from anvil.router.recent import PLACEHOLDER, recent_words, total_words
 from anvil.router.turn import BadRequest, Conversation, Message, Signals, Text, Turn
 
 _THREAD_DETAILS = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
@@ -42,6 +43,7 @@ _CHECKS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 # read by their own decoders
 _BULKY = frozenset({"messages", "system", "tools"})
+_TAKEN_IN = frozenset({"messages", "system"})
 # fields that translate, or that are named by whoever reads them
 _TRANSLATED = frozenset(
     {"model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "stop_sequences", "tools"}
@@ -66,13 +68,38 @@ def parse_count(data: bytes) -> Turn:
 
 
 def _parse(data: bytes, *, needs_cap: bool) -> Turn:
-    body = wire.body(data)
+    turn = _usual_turn(data, needs_cap)
+    return turn if turn is not None else _turn(wire.body(data), Intake(), needs_cap, len(data))
+
+
+def _usual_turn(data: bytes, needs_cap: bool) -> Turn | None:
+    """The turn of a body in which every value's nesting is bounded by its type or length; None for every other.
+
+    Tools an earlier request brought are not read again. Whatever is wrong is left to the long way to say.
+    """
+    known = cut_tools(data)
+    try:
+        body = wire.fields(data if known is None else known[0])
+        long = [raw for name, raw in body.items() if len(raw) >= MAX_DEPTH and name not in _TAKEN_IN]
+        if not all([check_depth(bytes(raw), MAX_DEPTH - 1) for raw in long]):
+            return None
+        if known is not None:
+            if body.get("tools") != PLACEHOLDER:
+                return None
+            body["tools"] = known[1]
+        intake = Intake(strict=True)
+        turn = _turn(body, intake, needs_cap, len(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadRequest):
+        return None
+    return turn if intake.shallow else None
+
+
+def _turn(body: dict[str, Raw], intake: Intake, needs_cap: bool, size: int) -> Turn:
     _refuse_thread(body)
     values = _values(body)
     if needs_cap and values.get("max_tokens") is None:
         raise BadRequest("max_tokens: field required", type="invalid_request_error")
     lossy: list[str] = []
-    intake = Intake()
     system = intake.system(body["system"]) if "system" in body else []
     messages = _messages(body, intake)
     declared = _tools(body, lossy)
@@ -92,7 +119,7 @@ def _parse(data: bytes, *, needs_cap: bool) -> Turn:
         show_reasoning=shows_reasoning(body.get("thinking")),
         lossy=lossy,
         repairs=_repairs(system, messages),
-        size=len(data),
+        size=size,
         view=View(messages, system, intake.names, intake.unsigned),
     )
 
@@ -175,7 +202,7 @@ def _signals(
     texts = [text for text in texts if not is_billing(text)]
     long = sum([recent_words(text) for text in texts]) > SYSTEM_KEYWORD_WORDS
     return Signals(
-        words=sum([recent_words(text) for text in intake.texts]),
+        words=total_words(intake.texts),
         system_text="" if long else "\n".join(texts),
         user_text=user_text(messages),
         thinking=_thinks(values.get("thinking")),

@@ -76,6 +76,7 @@ def _read(raw: Raw) -> Declared:
 
 # An agent repeats the same declarations every turn. Raises BadRequest.
 read_tools = Recent(_read)
+cut_tools = read_tools.cut
 
 
 def _read_each(raw: Raw, names: set[str]) -> Declared:

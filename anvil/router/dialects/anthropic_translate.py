@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from anvil.router.dialects.encode import CUSTOM_SCHEMA, DEFAULT_SCHEMA, Body, splice, unknown_names, without_nonce
+from anvil.router.recent import Written
 from anvil.router.turn import (
     Block,
     Conversation,
@@ -47,7 +48,7 @@ def translate(turn: Turn, tier: TierConfig, conversation: Conversation, lossy: l
         body["system"] = system
     body["messages"] = _Messages(tier, names).all(conversation.messages)
     if turn.tools:
-        body["tools"] = [_tool(tool) for tool in turn.tools]
+        body["tools"] = _tools(turn.tools)
     if choice := _choice(turn, conversation, names):
         body["tool_choice"] = choice
     for name in ("temperature", "top_p"):
@@ -98,6 +99,9 @@ def _tool(tool: Tool) -> dict[str, Any]:
     if tool.strict is not None:
         entry["strict"] = tool.strict
     return entry
+
+
+_tools = Written[Tool](lambda tools: splice([_tool(tool) for tool in tools]))
 
 
 def _schema(tool: Tool) -> Raw | dict[str, Raw]:

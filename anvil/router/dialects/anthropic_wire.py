@@ -138,13 +138,28 @@ _MESSAGE_FIELDS = frozenset({"role", "content", "output_config"})
 def body(data: bytes) -> dict[str, Raw]:
     """The top level of a request, strictly read (contract 5.1). Raises BadRequest."""
     try:
-        if not data.isascii():
-            data.decode()  # raw values are skipped, not decoded: their encoding is checked here
         if not check_depth(data):
             raise BadRequest("the body nests deeper than 128 levels")
-        return _OBJECT.decode(data or b"{}")
+        return fields(data or b"{}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not a valid JSON object: {error}") from None
+
+
+def fields(data: bytes) -> dict[str, Raw]:
+    """The top level of JSON text. Raises MsgspecError, UnicodeDecodeError and RecursionError."""
+    if not data.isascii():
+        data.decode()  # raw values are skipped, not decoded: their encoding is checked here
+    return _OBJECT.decode(data)
+
+
+def usual_messages(raw: Raw) -> list[WireMessage]:
+    """Messages of known shape only. Raises MsgspecError and RecursionError."""
+    return _MESSAGES.decode(raw)
+
+
+def usual_content(raw: Raw) -> str | list[Any] | None:
+    """The same for a system text."""
+    return _CONTENT.decode(raw)
 
 
 def messages(raw: Raw, names: set[str]) -> list[WireMessage | ReadMessage]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
-from anvil.router.dialects.encode import CUSTOM_SCHEMA, DEFAULT_SCHEMA, Body, without_nonce
+from anvil.router.dialects.encode import CUSTOM_SCHEMA, DEFAULT_SCHEMA, Body, splice, without_nonce
 from anvil.router.dialects.openai_chat_scan import is_json_text
+from anvil.router.recent import Written
 from anvil.router.turn import (
     Audio,
     Block,
@@ -61,7 +62,7 @@ def translate(turn: Turn, tier: TierConfig, conversation: Conversation, lossy: l
 
 def _write_tools(turn: Turn, conversation: Conversation, body: Body, names: dict[str, None]) -> None:
     if turn.tools:
-        body["tools"] = [_tool(tool) for tool in turn.tools]
+        body["tools"] = _tools(turn.tools)
     choice = turn.tool_choice
     if choice is not None:
         written = _choice(choice) if turn.tools else None
@@ -84,6 +85,9 @@ def _tool(tool: Tool) -> dict[str, Any]:
     if tool.strict is not None:
         function["strict"] = tool.strict
     return {"type": "function", "function": function}
+
+
+_tools = Written[Tool](lambda tools: splice([_tool(tool) for tool in tools]))
 
 
 def _choice(choice: ToolChoice) -> Any:
@@ -147,7 +151,7 @@ class _Messages:
         rest: list[Block] = []
         media: list[Block] = []
         for block in message.blocks:
-            if isinstance(block, ToolResult):
+            if type(block) is ToolResult:
                 out.append(self._result(block, media))
             else:
                 rest.append(block)
@@ -162,7 +166,7 @@ class _Messages:
         """A tool message is text only: what else a result holds goes to ``media``."""
         texts = ["[tool error]"] if result.is_error else []
         for block in result.content:
-            text = self._as_text(block)
+            text = block.text if type(block) is Text else self._as_text(block)
             if text is None:
                 media.append(block)
             else:
@@ -177,6 +181,9 @@ class _Messages:
 
     def _content(self, blocks: list[Block]) -> str | list[dict[str, Any]]:
         """One string when all is text, else a list of parts in order."""
+        said = [block.text for block in blocks if type(block) is Text]
+        if len(said) == len(blocks):
+            return "\n".join(said)
         texts = [self._as_text(block) for block in blocks]
         parts: list[dict[str, Any]] = []
         plain = True
@@ -220,10 +227,10 @@ class _Messages:
         calls: list[dict[str, Any]] = []
         rest: list[Block] = []
         for block in message.blocks:
-            if isinstance(block, Reasoning):
-                self._think(block, thoughts)
-            elif isinstance(block, ToolCall):
+            if type(block) is ToolCall:
                 calls.append(self._call(block))
+            elif type(block) is Reasoning:
+                self._think(block, thoughts)
             else:
                 rest.append(block)
         content = self._content(rest)
