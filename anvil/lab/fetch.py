@@ -137,9 +137,16 @@ def _install(parcel: Parcel, packages: Path, scratch: Path, console: Console, so
         finally:
             process.kill()
     if process.returncode != 0:
-        errors = [line for line in log.read_text(errors="replace").splitlines() if "error" in line.lower()]
-        reason = errors[0].strip() if errors else f"the installer ended with {process.returncode}"
+        reason = complaint(log.read_text(errors="replace")) or f"the installer ended with {process.returncode}"
         raise Unavailable(f"could not fetch {parcel.title}: {reason}")
+
+
+def complaint(log: str) -> str:
+    """The line of an installer's log that says what went wrong, "" when none does."""
+    lines = [line.strip() for line in log.splitlines() if "error" in line.lower()]
+    line = next((line for line in lines if line.lower().startswith("error")), lines[0] if lines else "")
+    unreachable = line and "connect" in log.lower()
+    return f"{line} (the package index cannot be reached: check network and proxy)" if unreachable else line
 
 
 def _watch(process: subprocess.Popen[bytes], parcel: Parcel, folder: Path, console: Console) -> None:
