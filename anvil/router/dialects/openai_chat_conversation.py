@@ -85,7 +85,7 @@ def conversation(turn: Turn) -> Conversation:
         parallel_tools=_parallel(body),
         reasoning_effort=_effort(body),
         openai_fields=kept,
-        unmapped=list(dict.fromkeys([*history.lost, *_unmapped(body)])),
+        unmapped=list(dict.fromkeys([*history.lost, *_unmapped(body), *_misshapen(turn)])),
     )
 
 
@@ -113,6 +113,20 @@ def _unmapped(body: dict[str, Raw]) -> list[str]:
         names += _tool_losses(body["tools"])
     strange = [name for name in body if name not in _READ and name not in OPENAI_FIELDS and name not in NEVER_FORWARDED]
     return names + unknown_names([name for name in strange if not absent(body[name])])
+
+
+def _misshapen(turn: Turn) -> list[str]:
+    """Names of known fields whose value no reader could make sense of."""
+    body, names = turn.body, []
+    if not absent(body.get("reasoning_effort")) and _effort(body) is None:
+        names.append("reasoning.effort")
+    if not absent(body.get("parallel_tool_calls")) and _parallel(body) is None:
+        names.append("unknown.parallel_tool_calls")
+    wanted = _plain(body.get("response_format", b"null"))
+    plain = wanted is None or (isinstance(wanted, dict) and wanted.get("type") == "text")
+    if turn.response_format is None and not plain:
+        names.append("response_format")
+    return names
 
 
 def _name_tools(raw: Raw) -> tuple[str, ...]:
@@ -192,7 +206,10 @@ class _History:
         if not isinstance(identity, str):
             identity = f"call_fn_{max(self._functions - 1, 0)}"
         blocks = self._blocks(message.get("content"))
-        return ToolResult(identity, tuple([b for b in blocks if isinstance(b, Text | Image | Document)]))
+        content = tuple([block for block in blocks if isinstance(block, Text | Image | Document)])
+        if len(content) != len(blocks):
+            self.lost["modalities"] = None
+        return ToolResult(identity, content)
 
     def _assistant(self, message: dict[str, Any]) -> list[Block]:
         blocks: list[Block] = []
@@ -206,7 +223,9 @@ class _History:
         calls = message.get("tool_calls")
         for place, call in enumerate(calls if isinstance(calls, list) else []):
             read = _read_call(call, place)
-            if read is not None:
+            if read is None:
+                self.lost["unknown.tool_calls"] = None
+            else:
                 blocks.append(read)
         legacy = _read_function(f"call_fn_{self._functions}", message.get("function_call"))
         if legacy is not None:

@@ -99,7 +99,7 @@ def test_conversation_roles_and_blocks() -> None:
         Message("user", (ToolResult("1", (Text("one"),)), ToolResult("2", (Text("two"),)))),
         Message("user", (Text("go"),)),
     ]
-    assert found.unmapped == ["name"]
+    assert found.unmapped == ["name", "unknown.tool_calls"]
 
 
 def test_conversation_content_parts() -> None:

@@ -18,14 +18,13 @@ from anvil.router.config import load, tables
 from anvil.router.config.model import BreakerConfig, DecisionsConfig, Limits, RouterConfig, ServerConfig, TierConfig
 from anvil.router.config.rules import Rule, shown
 from anvil.router.failures import TABLE
-from tests.unit.router.fidelity import answers, matrix, meanings, requests
+from tests.unit.router.fidelity import answers, matrix, meanings, requests, strange
 from tests.unit.router.fidelity.checks import Probe
 
 DOCS = Path(__file__).parents[4] / "docs"
 _MADE = "<!-- made by scripts/docs; edit the tests or the code it is made from -->\n"
 _WORDS = {"K": "kept", "M": "mapped", "C": "refused", "N": "lossy"}
-# what a case's own field is called on the page
-_ANY = {"unknown.zz_new": "unknown.<field>"}
+_UNKNOWN = "unknown fields"
 
 _FIDELITY = """# What survives the router
 
@@ -102,7 +101,7 @@ def pages() -> dict[str, str]:
 
 
 def fidelity() -> str:
-    asked = _matrix(matrix.REQUESTS, matrix.REQUEST_WAYS, requests.PROBES)
+    asked = _matrix(matrix.REQUESTS, matrix.REQUEST_WAYS, [*requests.PROBES, *strange.PROBES])
     told = _matrix(matrix.ANSWERS, matrix.ANSWER_WAYS, answers.PROBES)
     return f"{_FIDELITY}\n## Requests, caller to tier\n\n{asked}{_ANSWERS}\n{told}\n{_MADE}"
 
@@ -116,10 +115,15 @@ def _cell(promise: str, row: str, way: str, probes: list[Probe]) -> str:
     """The promise in words, and every name the cell's cases look for in the record."""
     words = " ".join([_worded(word) for word in promise.replace("/", ", ").split()])
     checks = [check for probe in probes if (probe.row, probe.way) == (row, way) for check in probe.checks]
-    names = dict.fromkeys([_ANY.get(check.name, check.name) for check in checks if check.name])
+    names = dict.fromkeys([_name(check.name, row) for check in checks if check.name])
     if len(names) > 1 and all(name.startswith("never_forwarded.") for name in names):
         names = {"never_forwarded.<field>": None}
     return words + "".join([f" `{name}`" for name in names])
+
+
+def _name(name: str, row: str) -> str:
+    """A name of the record; what the cases' own fields are called does not matter."""
+    return "unknown.<field>" if row == _UNKNOWN and name.startswith("unknown.") else name
 
 
 def _worded(word: str) -> str:

@@ -36,8 +36,6 @@ A_CALL = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}
 R_CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a": 1}'}
 O_CALLED = {"role": "assistant", "content": None, "tool_calls": [O_CALL]}
 A_CALLED = {"role": "assistant", "content": [A_CALL]}
-NEVER = ("logit_bias", "seed", "user", "metadata", "safety_identifier", "client_metadata", "store", "stream_options")
-NEVER_VALUES: dict[str, Any] = {"logit_bias": {"77": 1}, "seed": 771177, "store": True}
 
 
 def chat(*messages: Any, **fields: Any) -> dict[str, Any]:
@@ -259,6 +257,7 @@ def _parameters() -> list[Probe]:
         probe(effort, "A->O", {"thinking": thinks["thinking"]}, named("reasoning.effort", "budget_tokens")),
         probe(effort, "A->O", {"output_config": {"effort": "high"}}, named("reasoning.effort", "high")),
         probe(effort, "O->A", {"reasoning_effort": "high"}, named("reasoning.effort", "high")),
+        probe(effort, "O->A", {"reasoning_effort": {"budget": 3}}, named("reasoning.effort", "budget")),
         probe(effort, "R->O", {"reasoning": {"effort": "high"}}, mapped("reasoning_effort", "high")),
         probe(effort, "R->A", {"reasoning": {"effort": "high"}}, named("reasoning.effort", "high")),
         probe(
@@ -296,6 +295,7 @@ def _formats() -> list[Probe]:
         probe(row, "A->O", {"output_config": a}, mapped("response_format", o)),
         probe(row, "O->A", {"response_format": o}, mapped("output_config", a)),
         probe(row, "O->A", {"response_format": loose}, named("response_format", "json_object")),
+        probe(row, "O->A", {"response_format": {"type": "grammar"}}, named("response_format", "grammar")),
         probe(row, "R->O", {"text": r}, mapped("response_format", o)),
         probe(row, "R->A", {"text": r}, mapped("output_config", a)),
         probe(row, "R->A", {"text": {"format": loose}}, named("response_format", "json_object")),
@@ -346,40 +346,6 @@ def _fields(row: str, send: dict[str, Any], keep: str, lose: str, name: str = ""
     return own + [probe(row, way, send, named(name or next(iter(send)), next(iter(send)))) for way in lose.split()]
 
 
-def _strange() -> list[Probe]:
-    """Never-forwarded and unknown fields, the latter at every level of a request."""
-    found: list[Probe] = []
-    for way in ("O->O", "A->A", "A->O", "O->A", "R->O", "R->A"):
-        for field in NEVER:
-            value = NEVER_VALUES.get(field, {"why": "not-for-tiers"})
-            gone = "" if field in ("stream_options", "user") else f'"{field}"'
-            found.append(
-                probe(
-                    "never-forwarded fields (6.3)",
-                    way,
-                    {field: value},
-                    named(f"never_forwarded.{field}", gone or "not-for-tiers"),
-                )
-            )
-        found.append(_unknown(way, {"zz_new": 1}, "zz_new"))
-    tools = {"O": {**O_TOOL, "zz_new": 1}, "A": {**A_TOOL, "zz_new": 1}, "R": {**R_TOOL, "zz_new": 1}}
-    for way in ("O->O", "A->A", "A->O", "O->A"):
-        message = chat({**HI, "zz_new": 1})
-        part = chat(user({"type": "text", "text": "x", "zz_new": 1}))
-        found += [_unknown(way, send, "messages.1") for send in (message, part)]
-        found.append(_unknown(way, chat(tools=[tools[way[0]]]), "tools.0"))
-    for way in ("R->O", "R->A"):
-        message = items({**HI, "zz_new": 1})
-        part = items(user({"type": "input_text", "text": "x", "zz_new": 1}))
-        found += [_unknown(way, send, "") for send in (message, part, items(tools=[tools["R"]]))]
-    return found
-
-
-def _unknown(way: str, send: dict[str, Any], path: str) -> Probe:
-    check = kept(path) if way in ("O->O", "A->A") else named("unknown.zz_new", "zz_new")
-    return probe("unknown fields", way, send, check)
-
-
 _BETAS = {"anthropic-beta": "context-1m-2025-08-07", "anthropic-version": "2023-06-01"}
 PROBES: list[Probe] = [
     *_texts(),
@@ -388,7 +354,6 @@ PROBES: list[Probe] = [
     *_history(),
     *_parameters(),
     *_only_some(),
-    *_strange(),
     *[
         probe("anthropic-beta, anthropic-version", "A->A", {}, kept_as(f"headers.{name}", value), inbound=_BETAS)
         for name, value in _BETAS.items()

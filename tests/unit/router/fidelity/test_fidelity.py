@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.router.fidelity import answers, matrix, play, requests
+from tests.unit.router.fidelity import answers, matrix, play, requests, strange
 from tests.unit.router.fidelity.checks import MISSING, SAME, Check, Probe, at
 from tests.unit.router.fidelity.places import place, shows
 
+REQUESTS = [*requests.PROBES, *strange.PROBES]
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
@@ -19,7 +20,7 @@ def cases(probes: list[Probe]) -> pytest.MarkDecorator:
 
 
 @pytest.mark.parametrize(
-    ("promised", "probes"), [(matrix.REQUESTS, requests.PROBES), (matrix.ANSWERS, answers.PROBES)], ids=["8.1", "8.2"]
+    ("promised", "probes"), [(matrix.REQUESTS, REQUESTS), (matrix.ANSWERS, answers.PROBES)], ids=["8.1", "8.2"]
 )
 def test_every_cell_has_a_case_for_each_of_its_letters(
     promised: dict[str, dict[str, str]], probes: list[Probe]
@@ -32,7 +33,7 @@ def test_every_cell_has_a_case_for_each_of_its_letters(
 
 
 @BOTH
-@cases(requests.PROBES)
+@cases(REQUESTS)
 def test_request(probe: Probe, stream: bool) -> None:
     sent = play.ask(probe, stream=stream)
     for check in probe.checks:
