@@ -15,7 +15,8 @@ from msgspec import Struct
 from anvil.router import clients, models, readiness
 from anvil.router.decisions import BadQuery, TooManyFollowers, parse_query
 from anvil.router.door import POST_ROUTES, Head, Refusal
-from anvil.router.exchange import Outlet, Plain
+from anvil.router.exchange import Plain, Watched
+from anvil.router.lanes import busy
 
 if TYPE_CHECKING:
     from anvil.router.runtime import Runtime
@@ -32,7 +33,7 @@ class Request(Struct):
     head: Head
     item: str
     known: bool
-    outlet: Outlet
+    outlet: Watched
 
     @property
     def query(self) -> str:
@@ -102,17 +103,22 @@ async def decisions(runtime: Runtime, request: Request) -> Plain | None:
 
 
 async def _follow(runtime: Runtime, request: Request, query: Any) -> None:
+    if runtime.draining:
+        raise busy(close=True)
     try:
         follower = runtime.recorder.follow(query, request.head.get("last-event-id"))
     except TooManyFollowers:
         raise Refusal(
             503, "server_busy", "too many followers", reason="busy", headers=[("retry-after", "1")], generic=True
         ) from None
+    watching = asyncio.ensure_future(request.outlet.gone())
+    watching.add_done_callback(lambda _: follower.close())
     try:
         await request.outlet.start([])
         async for data in follower:
             await request.outlet.send(data)
     finally:
+        watching.cancel()
         follower.close()
 
 

@@ -133,6 +133,7 @@ class Runtime:
         """No new requests; what runs may finish for drain_timeout_s, then streams end with an error event."""
         if not self.draining:
             self.draining = True
+            self.recorder.followers.close()  # endless by nature: waiting for them would be waiting for the deadline
             self._loop.call_later(self.config.server.drain_timeout_s, self._cut)
 
     def _cut(self) -> None:

@@ -45,6 +45,10 @@ class Outlet:
             raise CallerGone from None
         self.blocked_since = None
 
+    async def gone(self) -> None:
+        """Returns when the caller has left."""
+        await self._proto.client_disconnect()
+
     def close(self) -> None:
         """granian ends a streamed answer when its transport is dropped; a reference elsewhere must not keep it open."""
         self._transport = None

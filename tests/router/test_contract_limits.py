@@ -338,3 +338,29 @@ def test_nine_followers_are_one_too_many(tier: Tiers, router: Routers) -> None:
     finally:
         for client in streams:
             client.close()
+
+
+def test_a_follower_that_leaves_gives_its_place_back_at_once(tier: Tiers, router: Routers) -> None:
+    running = router(config_toml(tier_toml("only", tier().url), server="control_concurrency = 2"))
+    for _ in range(4):
+        with httpx.Client(trust_env=False) as client, client.stream("GET", running.url + "/v1/decisions?follow=1") as s:
+            assert s.status_code == 200
+            next(s.iter_bytes())
+        until = time.monotonic() + 2
+        while metric(running, "anvil_decision_followers") and time.monotonic() < until:
+            time.sleep(0.02)
+        assert metric(running, "anvil_decision_followers") == 0
+        assert metric(running, 'anvil_in_flight{lane="control"}') <= 1
+
+
+def test_an_open_follower_does_not_delay_a_shutdown(tier: Tiers, router: Routers) -> None:
+    running = router(config_toml(tier_toml("only", tier().url)))
+    with httpx.stream("GET", running.url + "/v1/decisions?follow=1", trust_env=False) as followed:
+        data = followed.iter_bytes()
+        next(data)
+        began = time.monotonic()
+        running.process.terminate()
+        assert list(data) == []
+        running.process.wait(10)
+    assert time.monotonic() - began < 5
+    assert running.process.returncode == 0
