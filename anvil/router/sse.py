@@ -36,19 +36,22 @@ class Parser:
         self._started = False
         self._between = True  # nothing is pending: the next byte begins an event
 
+    def whole(self, piece: bytes) -> bytes | None:
+        """The data of a piece that is one unnamed event on one line, as nearly every read is; None for any other."""
+        if (
+            self._between
+            and piece[:6] == b"data: "
+            and piece.find(b"\n") == len(piece) - 2
+            and piece[-1] == 10
+            and b"\r" not in piece
+            and len(piece) <= LINE_CAP
+        ):
+            self._started = True
+            return piece[6:-2]
+        return None
+
     def feed(self, piece: bytes) -> list[SseEvent]:
         if self._between:
-            if (
-                piece[:6] == b"data: "
-                and piece.find(b"\n") == len(piece) - 2
-                and piece[-1] == 10
-                and b"\r" not in piece
-            ):
-                # the usual read: one event on one line
-                self._started = True
-                if len(piece) > LINE_CAP + 2:
-                    raise _too_long()
-                return [(None, piece[6:-2])]
             events = _whole_events(piece)
             if events is not None:
                 self._started = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -35,6 +35,8 @@ from anvil.router.turn import (
 )
 
 MAX_BAD_EVENTS = 10
+# a tier whose chunks keep carrying more than text is read the long way from then on
+MAX_MISSES = 4
 DONE = b"[DONE]"
 
 _DELTA_FIELDS = frozenset(("role", "content", "reasoning_content", "reasoning", "tool_calls", "function_call"))
@@ -50,7 +52,35 @@ class _Chunk(Struct, gc=False):
     error: Any = None
 
 
+class _PlainDelta(Struct, forbid_unknown_fields=True, gc=False):
+    content: str
+    role: str | None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+class _PlainChoice(Struct, forbid_unknown_fields=True, gc=False):
+    delta: _PlainDelta
+    index: Literal[0] = 0
+    finish_reason: None = None
+    stop_reason: None = None
+    logprobs: None = None
+    token_ids: None = None
+
+
+class _PlainChunk(Struct, gc=False):
+    """A chunk of text and nothing else, while text flows. Nulls say nothing; whatever else is there is refused."""
+
+    choices: tuple[_PlainChoice]
+    usage: None = None
+    error: None = None
+
+
 _chunk = msgspec.json.Decoder(_Chunk).decode
+_plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -118,12 +148,29 @@ class StreamReader:
         self._content = False
         self._thinking = False
         self._ended = False  # after [DONE] or an error nothing counts any more
+        self._flows = False  # the last chunk was text, so the next one will be
+        self._misses = 0
 
     def feed(self, data: bytes) -> list[Event]:
+        whole = self._parser.whole(data)
+        if whole is not None and self._flows and (text := self._flowing_text(whole)):
+            return [TextDelta(text)]
         out: list[Event] = []
-        for name, payload in self._parser.feed(data):
-            self._read(name, payload, out)
+        for name, payload in self._parser.feed(data) if whole is None else ((None, whole),):
+            if name is None and self._flows and (text := self._flowing_text(payload)):
+                out.append(TextDelta(text))
+            else:
+                self._read(name, payload, out)
         return out
+
+    def _flowing_text(self, payload: bytes) -> str:
+        """The text of one more chunk of nothing but text; "" when it has to be read in full."""
+        try:
+            return _plain_chunk(payload).choices[0].delta.content
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._flows = False
+            self._misses += 1
+            return ""
 
     def close(self) -> list[Event]:
         out: list[Event] = []
@@ -160,7 +207,7 @@ class StreamReader:
                 out.append(UsageReport(found))
 
     def _fail(self, payload: bytes, out: list[Event]) -> None:
-        self._ended = True
+        self._ended, self._flows = True, False
         out.append(classify_stream_error("openai", _lenient(payload)))
 
     def _read_odd(self, payload: bytes, out: list[Event]) -> None:
@@ -169,7 +216,7 @@ class StreamReader:
             if self.bad_events >= MAX_BAD_EVENTS:
                 raise malformed("ten undecodable events")
             return
-        self._ended = True
+        self._ended, self._flows = True, False
         if not self.complete and (self._content or self._calls):
             self.lossy.add("finish.assumed")
             self._end(Finish("tool_calls" if self._calls else "stop", assumed=True), out)
@@ -198,8 +245,12 @@ class StreamReader:
         if choice.get("logprobs") is not None or not _CHOICE_FIELDS.issuperset(choice):
             return False
         self._content = True
+        self._expect_text()
         out.append(TextDelta(text))
         return True
+
+    def _expect_text(self) -> None:
+        self._flows = self._misses < MAX_MISSES
 
     def _read_delta(self, delta: dict[str, Any], choice: dict[str, Any], out: list[Event]) -> None:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
@@ -216,6 +267,8 @@ class StreamReader:
                 self._content = True
                 self._end_thinking(out)
             out.append(TextDelta(text, extra, choice_extra))
+            if not (extra or choice_extra):
+                self._expect_text()
         calls = delta.get("tool_calls")
         if calls:
             self._read_calls(calls if type(calls) is list else [calls], out)
@@ -246,7 +299,7 @@ class StreamReader:
             out.append(ReasoningDone())
 
     def _end(self, finish: Finish, out: list[Event]) -> None:
-        self.complete = True
+        self.complete, self._flows = True, False
         self._end_thinking(out)
         for index, call in self._calls.items():
             out.append(ToolDone(index, call.done()))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anvil.router.dialects import openai_chat, openai_chat_answer
+from anvil.router.dialects import openai_chat, openai_chat_answer, openai_chat_reader
 from anvil.router.dialects import openai_chat_request as reading
 from anvil.router.dialects.openai_chat_tools import cut_tools
 from anvil.router.turn import Answer, BadAnswer, BadRequest, Turn
@@ -199,3 +199,75 @@ def test_odd_bytes_in_answers_are_read_alike(answer: bytes) -> None:
 def test_the_short_way_is_taken_for_answers() -> None:
     body = {"choices": [{"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}]}
     assert openai_chat_answer._usual_answer(json.dumps(body).encode()) is not None
+
+
+deltas = st.fixed_dictionaries(
+    {},
+    optional={
+        "content": texts | texts | odd,
+        "role": st.just("assistant") | odd,
+        "reasoning_content": st.none() | texts | odd,
+        "reasoning": odd,
+        "tool_calls": st.none() | st.lists(calls, max_size=1) | odd,
+        "function_call": odd,
+        "refusal": st.none() | odd,
+        "x": odd,
+    },
+)
+chunks = st.fixed_dictionaries(
+    {
+        "choices": st.lists(
+            st.fixed_dictionaries(
+                {"delta": deltas},
+                optional={
+                    "index": st.just(0) | odd,
+                    "finish_reason": st.none() | st.just("stop") | odd,
+                    "stop_reason": odd,
+                    "logprobs": st.none() | odd,
+                    "token_ids": st.none() | odd,
+                },
+            ),
+            max_size=2,
+        )
+        | odd
+    },
+    optional={"usage": st.none() | counts | odd, "error": odd, "x": odd},
+)
+PLAIN = {"choices": [{"delta": {"content": "more"}}]}
+frames = st.one_of(
+    st.just(PLAIN).map(json.dumps),
+    chunks.map(json.dumps),
+    chunks.map(json.dumps),
+    st.sampled_from(["[DONE]", "{", '{"choices":[{"delta":{"content":"\\ud800"}}]}']),
+)
+
+
+def told(pieces: list[bytes]) -> object:
+    reader = openai_chat.reader()
+    events = []
+    try:
+        for piece in pieces:
+            events += reader.feed(piece)
+        events += reader.close()
+    except BadAnswer as error:
+        events.append(error.fault)
+    return events, reader.complete, reader.bad_events, reader.lossy
+
+
+@given(st.lists(st.tuples(frames, st.sampled_from(["", "", "", "event: error\n"])), max_size=12), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_flowing_text_is_read_alike(sent: list[tuple[str, str]], together: bool) -> None:
+    pieces = [f"{head}data: {data}\n\n".encode("utf-8", "surrogatepass") for data, head in sent]
+    pieces = [b"".join(pieces)] if together else pieces
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openai_chat_reader, "MAX_MISSES", 0)
+        expected = told(pieces)
+    assert told(pieces) == expected
+
+
+def test_flowing_text_is_expected_once_it_flows() -> None:
+    reader = openai_chat.reader()
+    piece = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"token_ids":null}]}\n\n'
+    reader.feed(piece)
+    assert reader._flowing_text(piece[6:-2]) == "a"
+    assert reader._flows
