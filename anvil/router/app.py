@@ -129,6 +129,8 @@ class App:
         handler = control.HANDLERS[name]
         if name == "healthz":
             return control.healthz(self.runtime)
+        if self.runtime.draining and name not in ("health", "readyz"):
+            raise busy(close=True)
         self.runtime.control_lane.enter()
         try:
             known = not self._tokens or door.authorised(head, self._tokens)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from anvil.router.taxonomy import normalise
+
 if TYPE_CHECKING:
     from anvil.router.config import RouterConfig
     from anvil.router.policy import Policy
@@ -55,8 +57,8 @@ def title(name: str) -> str:
 
 
 def find(all_offers: list[Offer], wanted: str) -> Offer | None:
-    """An offer by id: any letter case, with or without ``anvil/``."""
-    token = wanted.lower().removeprefix("anvil/")
+    """An offer by id: any letter case, with or without ``anvil/`` (or ``anvil:``, as in a request's model)."""
+    token = normalise(wanted)
     return next((offer for offer in all_offers if offer.id.lower() == token), None)
 
 

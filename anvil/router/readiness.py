@@ -22,7 +22,7 @@ PROBE_CACHE_S = 5.0
 
 async def report(runtime: Runtime, *, full: bool, probe: bool) -> Plain:
     """``full`` adds the tier list (token needed); ``probe`` asks local tiers, cached for 5 s."""
-    ready = is_ready(runtime)
+    ready = is_ready(runtime) and not runtime.draining
     body: dict[str, object] = {"status": "ready" if ready else "not_ready"}
     if full:
         reachable = await _probe(runtime) if probe else {}

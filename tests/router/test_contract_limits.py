@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -93,7 +95,7 @@ def test_overhead_is_the_routers_own_time_not_the_tiers(tier: Tiers, router: Rou
     running = router(config_toml(tier_toml("only", tier(dawdle).url)))
     assert ask(running, stream=stream).status_code == 200
     assert metric(running, 'anvil_overhead_seconds_count{endpoint="chat"}') == 1
-    assert 0 < metric(running, 'anvil_overhead_seconds_sum{endpoint="chat"}') < 0.1
+    assert 0 < metric(running, 'anvil_overhead_seconds_sum{endpoint="chat"}') < 0.2
     assert metric(running, "gen_ai_server_request_duration_seconds_sum") > 0.4
 
 
@@ -107,7 +109,7 @@ def test_a_slow_body_is_the_callers_time(tier: Tiers, router: Routers) -> None:
         sock.sendall(body)
         assert sock.recv(100)[9:12] == b"200"
     assert running.last()["received_ms"] > 300
-    assert metric(running, 'anvil_overhead_seconds_sum{endpoint="chat"}') < 0.1
+    assert metric(running, 'anvil_overhead_seconds_sum{endpoint="chat"}') < 0.2
 
 
 def counting(request: t.Received) -> t.Script | Awaitable[t.Script]:
@@ -364,3 +366,28 @@ def test_an_open_follower_does_not_delay_a_shutdown(tier: Tiers, router: Routers
         running.process.wait(10)
     assert time.monotonic() - began < 5
     assert running.process.returncode == 0
+
+
+def test_a_draining_worker_answers_503_and_says_so(tier: Tiers, router: Routers) -> None:
+    """The signal by which the main process tells its worker to drain, without the end that follows it."""
+    release = threading.Event()
+    slow = tier(stuck(release))
+    running = router(config_toml(tier_toml("only", slow.url)))
+    threads = hold(running, slow, 1)
+    try:
+        parent = running.process.pid
+        (worker,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        os.kill(int(worker), signal.SIGUSR1)
+        until = time.monotonic() + 3
+        while running.client.get("/healthz").json()["status"] != "draining" and time.monotonic() < until:
+            time.sleep(0.02)
+        assert running.client.get("/healthz").json()["status"] == "draining"
+        assert running.client.get("/readyz").status_code == 503
+        asked = running.client.post("/v1/chat/completions", json={"model": "chat", "messages": [HI]})
+        for refused in (running.client.get("/v1/models"), asked):
+            assert (refused.status_code, refused.json()["error"]["type"]) == (503, "server_busy")
+            assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+    finally:
+        release.set()
+        for thread in threads:
+            thread.join(10)
