@@ -40,7 +40,7 @@ without a case, or a case without its outcome, fails the build.
 | lossy | it cannot arrive; the decision record says so in `lossy`, under the name shown |
 | – | the field does not exist there |
 
-Nothing is dropped without one of these. At most 20 `unknown.<field>` names are kept per step.
+Nothing is dropped without one of these. A record holds at most 20 `unknown.<field>` names.
 """
 _ANSWERS = """
 ## Answers, tier to caller
