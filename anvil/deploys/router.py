@@ -117,7 +117,11 @@ def removed() -> None:
     if site.has_router:
         service = site.built.artefacts.release.service
         container_retired(
-            name="Remove router", runtime=runtime(site), container=service.container, service=service.name
+            name="Remove router",
+            runtime=runtime(site),
+            container=service.container,
+            service=service.name,
+            foreign=False,
         )
 
 

@@ -16,7 +16,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from anvil.deploys import options, secrets
+from anvil.deploys import options, secrets, verdicts
 from anvil.deploys.inventory import Checked
 from anvil.hosts.compose import ComposeRuntime
 from anvil.hosts.processes import ProcessRuntime
@@ -155,10 +155,13 @@ def inventory_profile(topology: Topology, file: Path) -> bytes | None:
     """The text of the profile beside the topology, None for the seed profile. Raises PyinfraError."""
     if topology.router.profile is None:
         return None
+    path = file.parent / topology.router.profile
     try:
-        return (file.parent / topology.router.profile).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise PyinfraError(f"{file}: router.profile: {error.filename}: {error.strerror}") from None
+        raise PyinfraError(f"{file}: router.profile: {path}: {error.strerror}") from None
+    verdicts.rows(content, str(path))
+    return content
 
 
 def rendered(topology: Topology, held: secrets.Held, profile: bytes | None) -> Artefacts:

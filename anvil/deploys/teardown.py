@@ -23,6 +23,8 @@ def done() -> None:
         spec = site.spec(name)
         if spec is None:
             continue
-        container_retired(name=f"Remove {name}", runtime=site.runtime(), container=spec.container, service=name)
+        container_retired(
+            name=f"Remove {name}", runtime=site.runtime(), container=spec.container, service=name, foreign=False
+        )
     if site.by_process and site.runs_something:
         supervisor_stopped(name="Stop supervisord", root=site.root, python=site.python)

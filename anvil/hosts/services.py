@@ -128,9 +128,11 @@ def service_stopped(runtime: Runtime, service: str, container: str) -> Commands:
 
 
 @operation()
-def container_retired(runtime: Runtime, container: str, service: str = "") -> Commands:
+def container_retired(runtime: Runtime, container: str, service: str = "", foreign: bool = True) -> Commands:
     """
     Remove one container by name, running or not.
+
+    + foreign: whether one of another project, which only carries the name, is meant too
     """
     live = runtime.observe(host, service or container, container)
     if live.state == "absent":
@@ -138,6 +140,9 @@ def container_retired(runtime: Runtime, container: str, service: str = "") -> Co
         return
     if live.state in ("daemon_down", "error"):
         yield failing(f"{container}: {live.error}")
+        return
+    if live.state == "foreign" and not foreign:
+        host.noop(f"{container} belongs to {live.project or 'no'} project")
         return
     announce(f"{container}: {live.state}, removed")
     yield from runtime.remove(service or container, container)

@@ -163,7 +163,7 @@ def files(topology: Topology, secrets: Secrets, profile: bytes | None) -> dict[s
     """What the release id is taken over: router.toml, profile.json when given, and how to run it."""
     made = {"router.toml": toml(topology, document(topology, profile is not None)).encode()}
     if profile is not None:
-        made[PROFILE] = profile
+        made[PROFILE] = profile if profile.endswith(b"\n") else profile + b"\n"  # A text file ends with one.
     if topology.machines[topology.router.machine].runtime == "process":
         return {**made, process.RUN: process.run_script(definition(topology, secrets)).encode()}
     return {**made, "compose.yaml": text(compose(topology, secrets)).encode()}

@@ -222,6 +222,28 @@ def test_from_nothing_to_a_live_router_and_back(house: House) -> None:
     assert house.healthz()["release"] == first
 
 
+@pytest.mark.timeout(120)
+def test_a_candidate_profile_is_judged_before_it_is_live(house: House) -> None:
+    candidate, schema = house.folder / "candidate.json", "anvil-serving.router.profile_bootstrap/v2"
+    row = {"tier_id": "heavy-local", "work_class": "planning", "decision": "allow", "quality_score": 0.9}
+    candidate.write_text(json.dumps({"schema": schema, "mode": "live", "eval_max": 25.0, "entries": [row]}))
+    live = house.healthz()["release"]
+    house.totals("promote", "-y", "--data", f"profile={candidate}")
+    assert house.healthz()["release"] != live
+    assert "+ heavy-local/planning: allow 0.9" in house.said
+
+    row["decision"] = "perhaps"  # the first profile is live now: only the staged one is wrong
+    candidate.write_text(json.dumps({"schema": schema, "mode": "live", "eval_max": 25.0, "entries": [row]}))
+    staged = house.healthz()["release"]
+    code, _ = house.pyinfra("promote", "-y", "--data", f"profile={candidate}")
+    assert code == 1
+    assert "REJECTED" in house.said
+    assert house.healthz()["release"] == staged
+
+    house.totals("full", "-y", "--data", "profile=inventory")
+    assert house.healthz()["release"] == live
+
+
 def test_no_output_and_no_file_but_one_holds_the_token(house: House) -> None:
     forms = [
         TOKEN,

@@ -71,13 +71,13 @@ class Lab:
             base = ("--base", "anvil-rehearsal/python:3.11", "--tag", "anvil-router:rehearsal")
             command("scripts/router-image", *base, "--on", "forge", "--ssh-config", config)
 
-    def deploy(self, file: str, *options: str, topology: Path | None = None, token: str = TOKEN) -> Run:
+    def deploy(self, file: str, *options: str, topology: Path | None = None, token: str = TOKEN, **environ: str) -> Run:
         """Run one deploy file over the whole inventory as an operator would, without a question."""
         with self.step(f"pyinfra deploy/{file} {' '.join(options)}"):
             done = subprocess.run(
                 pyinfra(file, *options),
                 cwd=ROOT,
-                env=self.environment(topology, token),
+                env=self.environment(topology, token) | environ,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

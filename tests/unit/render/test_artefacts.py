@@ -275,6 +275,12 @@ def test_the_shipped_examples_use_only_known_flags() -> None:
     assert rendered().findings == artefacts.render(topology(file=LOCAL), SECRETS).findings == ()
 
 
+def test_a_process_reads_the_profile_beside_its_configuration() -> None:
+    made = artefacts.render(topology(file=LOCAL), SECRETS, profile=b'{"schema":"v2"}')
+    assert made.release.config.profile_path == "profile.json"  # so a staged release is judged by the staged profile
+    assert "profile.json" in made.release.files
+
+
 def test_a_process_machine_gets_definitions_and_a_run_script() -> None:
     made = artefacts.render(topology(file=LOCAL), SECRETS)
     here = made.machines["here"]
