@@ -72,7 +72,7 @@ class Show:
             for stream in (False, True):
                 asked = self._ask(path, {"model": "chat", "temperature": 0, **body}, stream)
                 if asked.status != 200 or not asked.text.strip():
-                    raise Failed(f"{path} answered {asked.status}: {asked.text or 'no text'}")
+                    raise Failed(f"{path} answered {asked.status}: {asked.text.strip() or 'no text'}")
                 self._print(f"{path}{' (stream)' if stream else ''}", asked)
 
     def fallback(self) -> None:
