@@ -91,7 +91,9 @@ class App:
             lane = runtime.control_lane if name == "route" else runtime.serve_lane
             lane.enter()
             try:
-                await self._serve(Outlet(proto, self._loop, scope.http_version), proto, head, name, length)
+                await self._serve(
+                    Outlet(proto, self._loop, scope.http_version, scope.client), proto, head, name, length
+                )
             finally:
                 lane.leave()
         finally:
@@ -134,7 +136,9 @@ class App:
         self.runtime.control_lane.enter()
         try:
             known = not self._tokens or door.authorised(head, self._tokens)
-            request = control.Request(scope, head, item, known, Outlet(proto, self._loop, scope.http_version))
+            request = control.Request(
+                scope, head, item, known, Outlet(proto, self._loop, scope.http_version, scope.client)
+            )
             return await handler(self.runtime, request)
         finally:
             self.runtime.control_lane.leave()

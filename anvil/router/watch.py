@@ -8,6 +8,7 @@ from typing import Any
 from granian.rsgi import ProtocolClosed, ProtocolError
 
 from anvil.router.exchange import CallerGone
+from anvil.router.pace import LOOK_EVERY, Pace
 
 # How often the requests in progress are looked at, and the age below which one is left alone: most end before.
 EVERY_S = 0.2
@@ -21,16 +22,20 @@ SSE_HEADERS = [
 
 
 class Outlet:
-    """The caller's side of a stream over granian. ``blocked_since``: loop time at which the write in progress began."""
+    """The caller's side of a stream over granian. ``peer``: its address and port. ``blocked_since``: loop time since
+    which the write in progress has got nowhere."""
 
-    __slots__ = ("_headers", "_loop", "_proto", "_transport", "blocked_since")
+    __slots__ = ("_headers", "_loop", "_pace", "_peer", "_proto", "_transport", "_unseen", "blocked_since")
 
-    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop, version: str) -> None:
+    def __init__(self, proto: Any, loop: asyncio.AbstractEventLoop, version: str, peer: str) -> None:
         # HTTP/1.0 knows no chunks: the body ends with the connection
         self._headers = SSE_HEADERS if version == "1.1" else [*SSE_HEADERS, ("connection", "close")]
         self._proto = proto
         self._loop = loop
         self._transport: Any = None
+        self._peer = peer
+        self._pace: Pace | None = None
+        self._unseen = 0
         self.blocked_since: float | None = None
 
     async def start(self, headers: list[tuple[str, str]]) -> None:
@@ -43,15 +48,35 @@ class Outlet:
             await self._transport.send_bytes(data)
         except (ProtocolClosed, ProtocolError):
             raise CallerGone from None
+        self._unseen += len(data)
+        if self._unseen >= LOOK_EVERY:
+            await self._keep_pace()
         self.blocked_since = None
 
     async def gone(self) -> None:
         """Returns when the caller has left."""
         await self._proto.client_disconnect()
 
+    async def _keep_pace(self) -> None:
+        size, self._unseen = self._unseen, 0
+        if self._pace is None:
+            self._pace = Pace(self._peer)
+        await self._pace.keep(size, self._progress)
+
+    def _progress(self) -> None:
+        self.blocked_since = self._loop.time()
+
+    def cut(self) -> None:
+        """End the connection of a caller that does not read."""
+        if self._pace is not None:
+            self._pace.cut()
+
     def close(self) -> None:
         """granian ends a streamed answer when its transport is dropped; a reference elsewhere must not keep it open."""
         self._transport = None
+        if self._pace is not None:
+            self._pace.close()
+            self._pace = None
 
 
 class Watch:
@@ -86,6 +111,7 @@ class Watch:
         blocked = self.outlet.blocked_since
         if blocked is not None and now - blocked > self._rounds.stall_s:
             self.gone = True
+            self.outlet.cut()
             self._cancel()
         elif self._future is None and now - self._started >= YOUNG_S:
             self._future = asyncio.ensure_future(self._proto.client_disconnect())
