@@ -91,6 +91,8 @@ def _options(query: str) -> dict[str, str]:
     unknown = sorted(options.keys() - _PARAMETERS)
     if unknown:
         raise BadParameter(f"unknown parameter {unknown[0][:40]!r}; use {', '.join(sorted(_PARAMETERS))}")
+    if options.get("format", "json") not in ("json", "raw"):
+        raise BadParameter("format must be json or raw")
     return options
 
 
