@@ -84,7 +84,7 @@ class Lab:
         whole = request(path, preset, stream=stream) | body
         return self.post(path, json.dumps(whole).encode(), stream=stream)
 
-    def post(self, path: str, data: bytes, *, stream: bool = False, **headers: str) -> Told:
+    def post(self, path: str, data: bytes, *, stream: bool = False, headers: dict[str, str] | None = None) -> Told:
         if time.monotonic() - self.used > IDLE_S:
             self.close()  # the router may have closed it
         self.used = time.monotonic()
@@ -92,7 +92,7 @@ class Lab:
             host, port = self.running.url.removeprefix("http://").split(":")
             self.connection = http.client.HTTPConnection(host, int(port), timeout=20)
         try:
-            self.connection.request("POST", path, data, {"content-type": "application/json", **headers})
+            self.connection.request("POST", path, data, {"content-type": "application/json"} | (headers or {}))
             with self.connection.getresponse() as answer:
                 got = Told(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
         except BaseException:
