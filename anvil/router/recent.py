@@ -15,6 +15,7 @@ from msgspec import Raw
 from anvil.router.reading import count_words
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 ENTRIES = 16
 MAX_BYTES = 262_144  # larger texts are read anew: at most ENTRIES times this is kept
@@ -70,25 +71,27 @@ def _can_be_cut(array: bytes) -> bool:
     return array[:3] == b'[{"' and array[3:4].isalpha()
 
 
-class Written(Generic[T]):
-    """JSON written from a list of values that ``Recent`` shares: remembered while they are the very same objects."""
+class Shared(Generic[T, R]):
+    """Memory of what is made from a list of values that ``Recent`` shares, while they are the very same objects."""
 
-    def __init__(self, write: Callable[[list[T]], bytes]) -> None:
-        self._write = write
-        self._kept: dict[tuple[int, int], tuple[list[T], Raw]] = {}
+    def __init__(self, compute: Callable[[list[T]], R], size: Callable[[R], int]) -> None:
+        """``size`` tells about how many bytes a result and its values hold."""
+        self._compute = compute
+        self._size = size
+        self._kept: dict[tuple[int, int], tuple[list[T], R]] = {}
 
-    def __call__(self, values: list[T]) -> Raw:
-        """The JSON of ``values``, which must not be empty."""
+    def __call__(self, values: list[T]) -> R:
+        """The result for ``values``, which must not be empty; treat it as immutable."""
         key = (id(values[0]), len(values))
         entry = self._kept.get(key)
         if entry is not None and entry[0] == values:
             return entry[1]
-        written = Raw(self._write(values))
-        if len(written) <= MAX_BYTES:
-            self._kept[key] = (values[:], written)  # holding the values keeps their ids theirs
+        result = self._compute(values)
+        if self._size(result) <= MAX_BYTES:
+            self._kept[key] = (values[:], result)  # holding the values keeps their ids theirs
             if len(self._kept) > ENTRIES:
                 del self._kept[next(iter(self._kept))]
-        return written
+        return result
 
 
 _counts: dict[tuple[int, int], int] = {}

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from anvil.router.recent import Recent
-from anvil.router.turn import Audio, Document, Image, Opaque, Reasoning, Text, ToolCall, ToolResult
+from anvil.router.recent import Recent, Shared
+from anvil.router.turn import Audio, Document, Image, Opaque, Reasoning, Text, Tool, ToolCall, ToolResult
 
 if TYPE_CHECKING:
     from anvil.router.turn import Block, Conversation, Turn
@@ -26,6 +26,9 @@ LONGEST_RUN = 16
 AUDIO_BYTES = 50
 
 _SMALL, _CAPITAL, _SPACE, _OTHER = b"aA ."
+_CAPITALS = b"A"
+# looking at capitals one by one is cheaper than marking them all when there are fewer than this
+_BYTES_PER_CAPITAL = 64
 _LONG = bytes([_SMALL]) * (LONGEST_RUN + 1)
 _LONG_RUN = re.compile(rb"A?a{%d,}" % len(_LONG))
 
@@ -70,14 +73,39 @@ def upper_bound(
     seen.texts += conversation.system
     for message in conversation.messages:
         seen.blocks(message.blocks)
-    for tool in turn.tools:
-        seen.texts += [tool.name, tool.description or "", (tool.schema or b"").decode("utf-8", "replace")]
+    tools = _tools(turn.tools) if turn.tools else _NO_COST
     if turn.response_format is not None:
         seen.texts.append((turn.response_format.schema or b"").decode("utf-8", "replace"))
-    data = "\x00".join(seen.texts).encode("utf-8", "surrogatepass")
-    separators = max(len(seen.texts) - 1, 0)
-    size = len(data) if per_byte else bytes_bound(data)
-    return size - separators + seen.flat + _fixed(turn, image_tokens)
+    texts = _cost(seen.texts)
+    size = texts.size + tools.size if per_byte else texts.bound + tools.bound
+    return size + seen.flat + _fixed(turn, image_tokens)
+
+
+class _Cost(Struct, frozen=True):
+    """Of some texts: their bytes, and the bound on their tokens."""
+
+    size: int
+    bound: int
+
+
+_NO_COST = _Cost(0, 0)
+
+
+def _cost(texts: list[str]) -> _Cost:
+    data = "\x00".join(texts).encode("utf-8", "surrogatepass")
+    separators = max(len(texts) - 1, 0)  # each counts as one token and ends every run
+    return _Cost(len(data) - separators, bytes_bound(data) - separators)
+
+
+def _cost_of_tools(tools: list[Tool]) -> _Cost:
+    texts: list[str] = []
+    for tool in tools:
+        texts += [tool.name, tool.description or "", (tool.schema or b"").decode("utf-8", "replace")]
+    return _cost(texts)
+
+
+# an agent declares the same tools with every turn
+_tools = Shared[Tool, _Cost](_cost_of_tools, lambda cost: cost.size)
 
 
 def bytes_bound(data: bytes) -> int:
@@ -85,12 +113,30 @@ def bytes_bound(data: bytes) -> int:
     marks = data.translate(_KINDS)
     if _LONG in marks:
         marks = _LONG_RUN.sub(lambda run: b"." * len(run[0]), marks)
-    led = marks.replace(b"Aa", b"#")  # a capital and its first letter make one pair
-    pairs = len(marks) - len(led) + led.count(b"aa")
-    spaces = led.count(b" a") + led.count(b" #")
-    if b"  " in led:
-        spaces -= led.count(b"  a") + led.count(b"  #")
-    return len(data) - pairs - spaces
+    if marks.count(_CAPITALS) * _BYTES_PER_CAPITAL > len(marks):
+        marks = marks.replace(b"Aa", b"#")  # a capital and its first letter make one pair
+        saved = len(data) - len(marks) + _single_spaces(marks, b" #")
+    else:
+        saved = _saved_by_capitals(marks)
+    return len(data) - saved - marks.count(b"aa") - _single_spaces(marks, b" a")
+
+
+def _single_spaces(marks: bytes, led: bytes) -> int:
+    count = marks.count(led)
+    return count - marks.count(b" " + led) if count else 0
+
+
+def _saved_by_capitals(marks: bytes) -> int:
+    """What runs with a capital save beside the pairs of their small letters: a pair if those are odd, and a space."""
+    saved = 0
+    before = b""
+    for at, piece in enumerate(marks.split(_CAPITALS)):
+        if at and piece[:1] == b"a":
+            letters = len(piece) - len(piece.lstrip(b"a"))
+            saved += letters & 1
+            saved += before[-1:] == b" " != before[-2:-1]
+        before = piece
+    return saved
 
 
 def _coarse(turn: Turn) -> int:

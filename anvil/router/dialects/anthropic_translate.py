@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from anvil.router.dialects.encode import CUSTOM_SCHEMA, DEFAULT_SCHEMA, Body, splice, unknown_names, without_nonce
-from anvil.router.recent import Written
+from anvil.router.recent import Shared
 from anvil.router.turn import (
     Block,
     Conversation,
@@ -101,7 +101,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return entry
 
 
-_tools = Written[Tool](lambda tools: splice([_tool(tool) for tool in tools]))
+_tools = Shared[Tool, Raw](lambda tools: Raw(splice([_tool(tool) for tool in tools])), len)
 
 
 def _schema(tool: Tool) -> Raw | dict[str, Raw]:

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from anvil.router.dialects.encode import CUSTOM_SCHEMA, DEFAULT_SCHEMA, Body, splice, without_nonce
 from anvil.router.dialects.openai_chat_scan import is_json_text
-from anvil.router.recent import Written
+from anvil.router.recent import Shared
 from anvil.router.turn import (
     Audio,
     Block,
@@ -87,7 +87,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-_tools = Written[Tool](lambda tools: splice([_tool(tool) for tool in tools]))
+_tools = Shared[Tool, Raw](lambda tools: Raw(splice([_tool(tool) for tool in tools])), len)
 
 
 def _choice(choice: ToolChoice) -> Any:

@@ -78,6 +78,15 @@ def test_the_counting_equals_the_formula(text: str) -> None:
     assert tokens.bytes_bound(text.encode()) == spelled_out(text)
 
 
+@given(st.text("aAb 9", max_size=80) | st.from_regex(r"([A-Z]?[a-z]{1,18} {0,2}){1,4}", fullmatch=True))
+@settings(max_examples=200, deadline=None)
+def test_few_and_many_capitals_are_counted_alike(text: str) -> None:
+    for threshold in (0, 1_000_000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tokens, "_BYTES_PER_CAPITAL", threshold)
+            assert tokens.bytes_bound(text.encode()) == spelled_out(text)
+
+
 def anthropic(**fields: Any) -> Turn:
     base = {"max_tokens": 10, "messages": [{"role": "user", "content": "hi there"}]}
     return anthropic_messages.parse(json.dumps({**base, **fields}).encode())

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from anvil.router import recent
 from anvil.router.dialects import openai_chat
-from anvil.router.recent import Recent, recent_words
+from anvil.router.recent import Recent, Shared, recent_words, total_words
 
 
 def test_equal_bytes_are_computed_once_and_different_bytes_with_equal_ends_are_not_mixed_up() -> None:
@@ -64,6 +64,24 @@ def test_word_counts_stay_right_when_the_memory_is_full(monkeypatch: pytest.Monk
         for words in (500, 501, 502, 503):
             assert recent_words("w " * words) == words
             assert len(recent._counts) <= 2
+
+
+def test_results_are_shared_only_between_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "ENTRIES", 2)
+    monkeypatch.setattr(recent, "MAX_BYTES", 10)
+    seen: list[list[str]] = []
+    shared = Shared[str, str](lambda values: seen.append(values[:]) or "".join(values), len)
+    a, b, c = ["a", "b"], ["a", "c"], ["x" * 11]
+    assert [shared(values) for values in (a, a[:], b, b, a, c, c)] == ["ab", "ab", "ac", "ac", "ab", c[0], c[0]]
+    assert seen == [a, b, a, c, c]
+    assert len(shared._kept) <= 2
+
+
+def test_total_words_is_the_sum() -> None:
+    texts = ["", "a b", " c ", "w " * 300, "é\u2003b " * 200]
+    for _ in range(2):
+        assert total_words(texts) == sum(len(text.split()) for text in texts)
+    assert total_words([]) == 0
 
 
 def test_one_requests_tools_are_its_own() -> None:
