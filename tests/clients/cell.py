@@ -48,10 +48,12 @@ def _play(client: Client, scenario: Scenario, scene: Stage, folder: Path, usual:
     place = Place(folder / "home", folder / "work", scene.url)
     for made in (place.home, place.work):
         made.mkdir(parents=True)
-    client.prepare(place)
     scene.begin(scenario.fast, scenario.heavy)
+    handed = scene.handed(client.harness) if scenario.handed else None
+    if handed is None:
+        client.prepare(place)
     argv = client.command(place, scenario)
-    outcome = run(argv, client.environment(place), place.work, scenario.limit_s or client.limit_s)
+    outcome = run(argv, client.environment(place, handed), place.work, scenario.limit_s or client.limit_s)
     happened = _gather(scene, outcome, place, usual)
     _keep(folder, argv, happened)
     wrong = list(scenario.judge(happened))

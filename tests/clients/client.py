@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from tests.clients import cache
 from tests.clients.scenarios import STANDARD, Scenario
@@ -35,25 +36,45 @@ class Client(ABC):
     limit_s: float = 60.0
     scenarios: tuple[Scenario, ...] = STANDARD
 
-    def environment(self, place: Place) -> dict[str, str]:
-        """The whole environment of a run; clients add to it."""
+    harness: str = ""  # its name at /v1/harness
+    quiet: ClassVar[dict[str, str]] = {}  # variables that keep it off the network and from retrying for minutes
+
+    def environment(self, place: Place, handed: dict[str, Any] | None = None) -> dict[str, str]:
+        """The whole environment of a run: the client's own variables, or those that the router handed out."""
         path = ["/usr/bin", "/bin"]
         if "node" in self.pins:
             path.insert(0, str(cache.node_bin()))
-        return {
+        base = {
             "HOME": str(place.home),
             "PATH": ":".join(path),
             "TERM": "xterm-256color",
             "LANG": "C.UTF-8",
             TOKEN_NAME: TOKEN,
         }
+        return base | self.quiet | (self.pointers(place) if handed is None else self.take(handed, place))
+
+    def pointers(self, place: Place) -> dict[str, str]:
+        """The variables that lead the client to the router."""
+        return {}
+
+    def take(self, handed: dict[str, Any], place: Place) -> dict[str, str]:
+        """Does with an answer of /v1/harness what a user would: puts its files in place, sets the variables of a
+        client that has no file for them."""
+        in_files = False
+        for file in handed["files"]:
+            if file["path"].startswith("~/"):
+                write(place.home / file["path"][2:], file["text"])
+                in_files = in_files or TOKEN_NAME in file["text"]
+        if in_files:
+            return {}
+        return {name: value.replace(f"${{{TOKEN_NAME}}}", TOKEN) for name, value in handed["env"].items()}
 
     def prepare(self, place: Place) -> None:  # noqa: B027 - clients without a file of their own need nothing
         """Write the client's own configuration."""
 
     @abstractmethod
     def command(self, place: Place, scenario: Scenario) -> list[str]:
-        """The words that ask it once."""
+        """The words that ask it once. Without a model in the scenario the configured one is meant."""
 
 
 def write(path: Path, text: str) -> None:

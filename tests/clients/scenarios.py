@@ -13,8 +13,8 @@ from tests.clients.sandbox import Outcome
 
 ROUTER_EXHAUSTION_MS = 1000
 FAST, HEAVY = "FAST-ANSWER", "HEAVY-ANSWER"
-Column = Literal["plain", "tool", "rich", "fallback", "cut", "exhausted", "extras"]
-COLUMNS: tuple[Column, ...] = ("plain", "tool", "rich", "fallback", "cut", "exhausted", "extras")
+Column = Literal["plain", "tool", "rich", "fallback", "cut", "exhausted", "handed", "extras"]
+COLUMNS: tuple[Column, ...] = ("plain", "tool", "rich", "fallback", "cut", "exhausted", "handed", "extras")
 
 HELLO = "Say hello."
 TOOL_PROMPT = f"{TOOL_MARKER}: run the command you were told about and say what it printed."
@@ -41,7 +41,7 @@ Judge = Callable[[Happened], Iterator[str]]
 class Scenario:
     """``judge`` yields what is wrong, nothing when all is well. ``task`` tells an SDK program what to do; ``model`` is
     the preset asked for; ``limit_s`` replaces the client's own; ``like`` names the
-    scenario that takes as many requests."""
+    scenario that takes as many requests; ``handed`` means that the client is configured by what /v1/harness says."""
 
     name: str
     column: Column
@@ -53,6 +53,7 @@ class Scenario:
     model: str = "chat"
     limit_s: float | None = None
     like: str = ""
+    handed: bool = False
 
 
 def succeeded(it: Happened) -> Iterator[str]:
@@ -237,10 +238,11 @@ EDIT_EMPTY = replace(
 )
 CUT = Scenario("cut in mid-answer", "cut", "cut-live", "good", HELLO, cut_live)
 CONTEXT = Scenario("count_tokens through /context", "extras", "good", "good", "/context", context)
+HANDED = replace(PLAIN, name="configured by the router", column="handed", model="", handed=True)
 EXHAUSTED = Scenario("exhausted", "exhausted", "http500", "http500", HELLO, exhausted)
 PERSISTENT = replace(EXHAUSTED, judge=persistent, limit_s=25)
 
 ENGINE_PLAIN = Scenario("plain", "plain", "good", "good", "Say hello in one short sentence.", answers)
 ENGINE_TOOL = Scenario("tool", "tool", "good", "good", ADD_PROMPT, calls, "tool", model="heavy-local")
 
-STANDARD = (PLAIN, TOOL, RICH, EMPTY, STATUS, BROKEN, EARLY, HELD, CUT, EXHAUSTED)
+STANDARD = (PLAIN, TOOL, RICH, EMPTY, STATUS, BROKEN, EARLY, HELD, CUT, EXHAUSTED, HANDED)

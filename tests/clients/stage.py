@@ -50,6 +50,12 @@ class Stage:
         tiers = self.router.client.get("/readyz").json()["tiers"]
         return sum(tier["in_flight"] for tier in tiers)
 
+    def handed(self, harness: str) -> dict[str, Any]:
+        """The configuration of a client that the router itself hands out."""
+        answer = self.router.client.get(f"/v1/harness/{harness}").raise_for_status()
+        document: dict[str, Any] = answer.json()
+        return document
+
     def bodies(self) -> list[str]:
         """What reached the tiers since ``begin``, where the tiers can tell."""
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 from tests.clients import cache
 from tests.clients import scenarios as s
@@ -14,22 +15,32 @@ from tests.clients.stage import TOKEN
 class Aider(Client):
     name, wire, pins = "aider", "chat", ("aider",)
     limit_s = 90
-    scenarios = (s.PLAIN, s.EDIT, s.EDIT_EMPTY, s.STATUS, replace(s.PERSISTENT, limit_s=12))
+    scenarios = (
+        s.PLAIN,
+        s.EDIT,
+        s.EDIT_EMPTY,
+        s.STATUS,
+        replace(s.PERSISTENT, limit_s=12),
+        s.HANDED,
+    )
+
+    def take(self, handed: dict[str, Any], place: Place) -> dict[str, str]:
+        self.prepare(place)  # the file that the command names
+        return super().take(handed, place)
 
     def prepare(self, place: Place) -> None:
         write(place.work / "hello.py", 'print("hello")\n')
 
-    def environment(self, place: Place) -> dict[str, str]:
-        return super().environment(place) | {
-            "OPENAI_API_BASE": place.v1,
-            "OPENAI_API_KEY": TOKEN,
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        }
+    harness = "aider"
+    quiet: ClassVar = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+
+    def pointers(self, place: Place) -> dict[str, str]:
+        return {"OPENAI_API_BASE": place.v1, "OPENAI_API_KEY": TOKEN}
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
         flags = ("--yes-always", "--no-pretty", "--no-git", "--no-auto-commits", "--no-gitignore")
         offline = ("--no-check-update", "--no-analytics", "--no-show-model-warnings", "--no-show-release-notes")
         python = str(cache.folder("aider") / "bin/python")
-        model = f"openai/{scenario.model}"
-        words = [python, "-m", "aider", "--model", model, "--edit-format", "diff", *flags, *offline]
+        model = ["--model", f"openai/{scenario.model}"] if scenario.model else []
+        words = [python, "-m", "aider", *model, "--edit-format", "diff", *flags, *offline]
         return [*words, "--message", scenario.prompt, "hello.py"]

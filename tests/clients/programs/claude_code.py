@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from tests.clients import scenarios as s
 from tests.clients.client import Client, Place, npm_bin
 from tests.clients.scenarios import Scenario
@@ -12,20 +14,24 @@ class ClaudeCode(Client):
     name, wire, pins = "claude-code", "messages", ("node", "claude-code")
     scenarios = (*s.STANDARD, s.CONTEXT)
 
-    def environment(self, place: Place) -> dict[str, str]:
-        return super().environment(place) | {
+    harness = "claude-code"
+    quiet: ClassVar = {
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_TELEMETRY": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "CLAUDE_CODE_MAX_RETRIES": "1",  # else one exhaustion costs three minutes of retries
+    }
+
+    def pointers(self, place: Place) -> dict[str, str]:
+        return {
             "ANTHROPIC_BASE_URL": place.url,
             "ANTHROPIC_AUTH_TOKEN": TOKEN,
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "DISABLE_TELEMETRY": "1",
-            "DISABLE_AUTOUPDATER": "1",
             "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(CONTEXT_LIMIT),
-            "CLAUDE_CODE_MAX_RETRIES": "1",  # else one exhaustion costs three minutes of retries
         }
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
-        claude = npm_bin("claude-code", "claude")
-        return [claude, "-p", scenario.prompt, "--model", scenario.model, "--allowedTools", "Bash"]
+        model = ["--model", scenario.model] if scenario.model else []
+        return [npm_bin("claude-code", "claude"), "-p", scenario.prompt, *model, "--allowedTools", "Bash"]
 
 
 class ClaudeCodeNative(ClaudeCode):

@@ -9,6 +9,7 @@ from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 class Codex(Client):
     name, wire, pins = "codex", "responses", ("node", "codex")
+    harness = "codex"
 
     def prepare(self, place: Place) -> None:
         write(
@@ -32,7 +33,8 @@ stream_max_retries = 1
         )
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
-        return [npm_bin("codex", "codex"), "exec", "--skip-git-repo-check", "-m", scenario.model, scenario.prompt]
+        model = ["-m", scenario.model] if scenario.model else []
+        return [npm_bin("codex", "codex"), "exec", "--skip-git-repo-check", *model, scenario.prompt]
 
 
 class CodexCrossed(Codex):

@@ -14,8 +14,17 @@ from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 class OpenClaw(Client):
     name, wire, pins = "openclaw", "chat", ("node", "openclaw")
+    harness = "openclaw"
     limit_s = 90
-    scenarios = (s.PLAIN, s.TOOL_LOOSE, s.RICH, s.STATUS, s.BROKEN, replace(s.PERSISTENT, limit_s=20))
+    scenarios = (
+        s.PLAIN,
+        s.TOOL_LOOSE,
+        s.RICH,
+        s.STATUS,
+        s.BROKEN,
+        replace(s.PERSISTENT, limit_s=20),
+        s.HANDED,
+    )
 
     def prepare(self, place: Place) -> None:
         models = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 from tests.clients import scenarios as s
 from tests.clients.client import Client, Place, npm_bin, write
@@ -13,6 +14,8 @@ from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 class OpenCode(Client):
     name, wire, pins = "opencode", "chat", ("node", "opencode")
+    harness = "opencode"
+    quiet: ClassVar = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
     adapter = "@ai-sdk/openai-compatible"
     scenarios: tuple[Scenario, ...] = (
         s.PLAIN,
@@ -22,6 +25,7 @@ class OpenCode(Client):
         s.STATUS,
         s.BROKEN,
         replace(s.PERSISTENT, limit_s=12),
+        s.HANDED,
     )
 
     def prepare(self, place: Place) -> None:
@@ -38,11 +42,9 @@ class OpenCode(Client):
         }
         write(place.work / "opencode.json", json.dumps(document))
 
-    def environment(self, place: Place) -> dict[str, str]:
-        return super().environment(place) | {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
-
     def command(self, place: Place, scenario: Scenario) -> list[str]:
-        return [npm_bin("opencode", "opencode"), "run", "-m", f"anvil/{scenario.model}", scenario.prompt]
+        model = ["-m", f"anvil/{scenario.model}"] if scenario.model else []
+        return [npm_bin("opencode", "opencode"), "run", *model, scenario.prompt]
 
 
 class OpenCodeMessages(OpenCode):

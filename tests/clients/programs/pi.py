@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 from tests.clients.client import Client, Place, npm_bin, write
-from tests.clients.scenarios import Scenario
+from tests.clients.scenarios import STANDARD, Scenario
 from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 _FREE = {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}
@@ -13,6 +14,8 @@ _FREE = {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}
 
 class Pi(Client):
     name, wire, pins = "pi", "chat", ("node", "pi")
+    harness = "pi"
+    quiet: ClassVar = {"PI_OFFLINE": "1"}
     api = "openai-completions"
     path = "/v1"
 
@@ -27,15 +30,13 @@ class Pi(Client):
         write(place.home / ".pi/agent/settings.json", json.dumps({"retry": retry}))
         write(place.home / ".pi/agent/models.json", json.dumps({"providers": {"anvil": provider}}))
 
-    def environment(self, place: Place) -> dict[str, str]:
-        return super().environment(place) | {"PI_OFFLINE": "1"}
-
     def command(self, place: Place, scenario: Scenario) -> list[str]:
-        return [npm_bin("pi", "pi"), "--provider", "anvil", "--model", scenario.model, "-p", scenario.prompt]
+        return [npm_bin("pi", "pi"), "--provider", "anvil", "--model", scenario.model or "chat", "-p", scenario.prompt]
 
 
 class PiMessages(Pi):
     name, wire, api, path = "pi, messages", "messages", "anthropic-messages", ""
+    scenarios = STANDARD[:-1]  # the router hands pi the Chat Completions form
 
 
 class PiMessagesNative(PiMessages):

@@ -23,7 +23,8 @@ class _Sdk(Client):
     program: str
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
-        return [*self.interpreter(), place.url, scenario.task, scenario.model, scenario.prompt]
+        url = "-" if scenario.handed else place.url
+        return [*self.interpreter(), url, scenario.task, scenario.model or "-", scenario.prompt]
 
     def interpreter(self) -> list[str]:
         if self.program.endswith(".py"):
@@ -58,21 +59,25 @@ _ANTHROPIC_EXTRAS = (
 
 
 class OpenAiPy(_Sdk):
+    harness = "openai"
     name, wire, pins, program = "openai-py", "chat, responses", ("sdk-py",), "openai_py.py"
     scenarios = (*_Sdk.scenarios, *_OPENAI_EXTRAS, *_RESPONSES_EXTRAS)
 
 
 class OpenAiJs(_Sdk):
+    harness = "openai"
     name, wire, pins, program = "openai-js", "chat, responses", ("node", "sdk-js"), "openai_js.mjs"
     scenarios = (*_Sdk.scenarios, *_OPENAI_EXTRAS, _extra("runner-tool", "runTools"), *_RESPONSES_EXTRAS)
 
 
 class AnthropicPy(_Sdk):
+    harness = "anthropic"
     name, wire, pins, program = "anthropic-py", "messages", ("sdk-py",), "anthropic_py.py"
     scenarios = (*_Sdk.scenarios, *_ANTHROPIC_EXTRAS)
 
 
 class AnthropicJs(_Sdk):
+    harness = "anthropic"
     name, wire, pins, program = "anthropic-js", "messages", ("node", "sdk-js"), "anthropic_js.mjs"
     scenarios = (*_Sdk.scenarios, *_ANTHROPIC_EXTRAS)
 

@@ -2,14 +2,17 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
-const [folder, baseURL, task, model, prompt] = process.argv.slice(2);
+const [folder, baseURL, task, asked, prompt] = process.argv.slice(2);
+const handed = baseURL === "-"; // all is in the environment, where the SDK and we look for it
+const model = handed ? process.env.ANTHROPIC_MODEL : asked;
 const require = createRequire(`${folder}/`);
 const Anthropic = require("@anthropic-ai/sdk").default;
 const { betaZodTool } = require("@anthropic-ai/sdk/helpers/beta/zod");
 const { zodOutputFormat } = require("@anthropic-ai/sdk/helpers/zod");
 const { z } = require("zod");
 
-const client = new Anthropic({ baseURL, apiKey: process.env.ANVIL_ROUTER_TOKEN, maxRetries: 0, timeout: 30_000 });
+const own = handed ? {} : { baseURL, apiKey: process.env.ANVIL_ROUTER_TOKEN };
+const client = new Anthropic({ ...own, maxRetries: 0, timeout: 30_000 });
 const properties = { a: { type: "integer" }, b: { type: "integer" } };
 const tools = [{ name: "add", description: "Adds.", input_schema: { type: "object", properties, required: ["a", "b"] } }];
 const messages = [{ role: "user", content: prompt }];

@@ -12,7 +12,10 @@ from anthropic import beta_tool
 from pydantic import BaseModel
 
 URL, TASK, MODEL, PROMPT = sys.argv[1:]
-client = anthropic.Anthropic(base_url=URL, api_key=os.environ["ANVIL_ROUTER_TOKEN"], max_retries=0, timeout=30)
+OWN: Any = {"base_url": URL, "api_key": os.environ["ANVIL_ROUTER_TOKEN"]}
+if URL == "-":  # all is in the environment, where the SDK and we look for it
+    OWN, MODEL = {}, os.environ["ANTHROPIC_MODEL"]
+client = anthropic.Anthropic(**OWN, max_retries=0, timeout=30)
 TOOL: Any = {
     "name": "add",
     "description": "Adds two numbers.",

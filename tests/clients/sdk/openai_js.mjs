@@ -2,13 +2,16 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
-const [folder, url, task, model, prompt] = process.argv.slice(2);
+const [folder, url, task, asked, prompt] = process.argv.slice(2);
+const handed = url === "-"; // all is in the environment, where the SDK and we look for it
+const model = handed ? process.env.OPENAI_MODEL : asked;
 const require = createRequire(`${folder}/`);
 const OpenAI = require("openai").default;
 const { zodResponseFormat, zodTextFormat } = require("openai/helpers/zod");
 const { z } = require("zod");
 
-const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: process.env.ANVIL_ROUTER_TOKEN, maxRetries: 0, timeout: 30_000 });
+const own = handed ? {} : { baseURL: `${url}/v1`, apiKey: process.env.ANVIL_ROUTER_TOKEN };
+const client = new OpenAI({ ...own, maxRetries: 0, timeout: 30_000 });
 const parameters = {
   type: "object",
   properties: { a: { type: "integer" }, b: { type: "integer" } },

@@ -12,7 +12,10 @@ import openai
 from pydantic import BaseModel
 
 URL, TASK, MODEL, PROMPT = sys.argv[1:]
-client = openai.OpenAI(base_url=f"{URL}/v1", api_key=os.environ["ANVIL_ROUTER_TOKEN"], max_retries=0, timeout=30)
+OWN: Any = {"base_url": f"{URL}/v1", "api_key": os.environ["ANVIL_ROUTER_TOKEN"]}
+if URL == "-":  # all is in the environment, where the SDK and we look for it
+    OWN, MODEL = {}, os.environ["OPENAI_MODEL"]
+client = openai.OpenAI(**OWN, max_retries=0, timeout=30)
 PARAMETERS = {
     "type": "object",
     "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
