@@ -103,6 +103,8 @@ def _turn(body: dict[str, Raw]) -> Turn:
         return openai_chat.parse(msgspec.json.encode(body))
     if messages is not None and messages != []:
         raise BadRequest("messages: expected a list")
+    for raw in body.values():  # what the decoder kept raw is held to the same JSON (5.1)
+        _value(raw)
     model = _value(body.get("model"))
     if model is not None and not isinstance(model, str):
         raise BadRequest("model: expected a string or null")
