@@ -273,12 +273,14 @@ class Attempt:
                 if reader.complete:
                     break
                 raise GateFault(self._broken(error)) from None
-            limit = self.backend.silence.gap_s
             ended = not data
             frames: list[bytes] = []
             try:
+                events = feed(data) if data else reader.close()
+                if events:  # comments are no answer: llama-server sends some while it still reads the prompt
+                    limit = self.backend.silence.gap_s
                 # extend keeps what came before an exception
-                frames.extend(filter(None, map(push, feed(data) if data else reader.close())))
+                frames.extend(filter(None, map(push, events)))
             finally:
                 # What a commit released leaves even when a later event of the same read is a defect: what a caller
                 # sees must not depend on how the tier's bytes were packed.

@@ -268,3 +268,13 @@ def test_the_request_that_reaches_a_tier_is_the_callers_with_only_what_must_chan
     assert "seed" not in sent
     assert "user" not in sent
     assert set(running.last()["lossy"]) == {"never_forwarded.seed", "never_forwarded.user"}
+
+
+def test_comments_of_a_tier_that_still_reads_the_prompt_do_not_end_its_patience(tier: Tiers, router: Routers) -> None:
+    script = t.chat_stream("at last")
+    script.steps[1:1] = [b"3\r\n:\n\n\r\n", 1.6, b"3\r\n:\n\n\r\n", 1.6]
+    running = router(
+        config_toml(tier_toml("fast-local", tier(lambda _: script).url), router="relay_timeout = 1\nhead_timeout_s = 3")
+    )
+    assert "at last" in ask(running, stream=True).text
+    assert running.last()["outcome"] == "served"

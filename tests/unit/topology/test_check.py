@@ -1,7 +1,5 @@
 """Every rule of operations.md 4: one topology it passes (the example), and topologies it must name."""
 
-
-
 from __future__ import annotations
 
 from typing import Any

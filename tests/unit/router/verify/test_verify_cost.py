@@ -167,7 +167,7 @@ def _assert_linear(name: str, run: Callable[[Evidence], object], make: Callable[
     """Further rounds sharpen both figures, so that a disturbed one does not decide."""
     doubling = CROWDED_DOUBLING if name in CROWDED else DOUBLING
     cost = base = float("inf")
-    for _ in range(12):
+    for _ in range(60):
         cost, base = min(cost, _cost(run, make, MAX_TEXT)), min(base, _cost(run, make, MAX_TEXT // 2))
         if cost <= LIMIT_S and cost <= doubling * max(base, RESOLUTION_S):
             return
