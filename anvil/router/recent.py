@@ -61,8 +61,10 @@ class Recent(Generic[T]):
         both would end it before a letter.
         """
         for (size, tail), (raw, _, whole) in reversed(self._kept.items()):
+            if not _TAIL < size < len(data):
+                continue
             end = data.rfind(tail, -_REACH) + _TAIL
-            if _TAIL < size <= end and data.startswith(whole, end - size) and _can_be_cut(whole):
+            if size <= end and data.startswith(whole, end - size) and _can_be_cut(whole):
                 return b"".join((data[: end - size], _PLACEHOLDER, data[end:])), raw
         return None
 

@@ -34,7 +34,10 @@ _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 def name_foreign(fields: Mapping[str, Raw] | None, lossy: set[str]) -> None:
     """Fields of an answer's top, choice, message, delta or block."""
-    left = [name for name, raw in (fields or {}).items() if name not in _KNOWN and raw not in _NOTHING]
+    left = [name for name in fields or () if name not in _KNOWN]
+    if not left or fields is None:
+        return
+    left = [name for name in left if fields[name] not in _NOTHING]
     lossy.update([_NAMES[name] for name in left if name in _NAMES])
     lossy.update(unknown_names([name for name in left if name not in _NAMES]))
 

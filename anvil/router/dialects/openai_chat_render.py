@@ -105,6 +105,10 @@ def whole_call(call: ToolCall, at: int, reply: Reply) -> dict[str, Any]:
 def _same_dialect_message(kept: dict[str, Raw], answer: Answer, reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = dict(kept)
     message["role"] = "assistant"
+    blocks = answer.blocks
+    if len(blocks) == 1 and type(blocks[0]) is Text:
+        message["content"] = blocks[0].text or None
+        return message
     message["content"] = answer.text or None
     calls = answer.calls
     if calls and _plain(kept.get("tool_calls", NULL)):

@@ -108,24 +108,24 @@ def _any_turn(body: dict[str, Raw], size: int) -> Turn:
 def _turn(body: dict[str, Raw], given: Scalars | Usual, scan: Scan | None, size: int) -> Turn:
     lossy: list[str] = []
     declared = _declared(body, lossy) if "tools" in body or "functions" in body else _NONE
-    choice = read_choice(given.tool_choice)
-    if choice is None:
-        choice = read_choice(given.function_call)
+    asked = given.tool_choice if given.tool_choice is not None else given.function_call
+    choice = None if asked is None else read_choice(asked)
     if scan is None:
         scan = _messages(body)
     _end_at_bracket(body)
+    wanted = given.response_format
     return Turn(
         dialect="openai",
         body=body,
         signals=scan.signals(given.thinking, declared.count > 0, choice is not None),
         model=_model(given.model),
         stream=given.stream is True,
-        include_usage=_include_usage(given.stream_options),
+        include_usage=given.stream_options is not None and _include_usage(given.stream_options),
         cap=given.max_tokens if given.max_tokens is not None else given.max_completion_tokens,
-        stop=_stop(given.stop, body, lossy),
+        stop=None if given.stop is None else _stop(given.stop, body, lossy),
         tools=declared.tools[:],  # what is remembered is shared between requests
         tool_choice=choice,
-        response_format=read_format(given.response_format, body.get("response_format")),
+        response_format=wanted if wanted is None else read_format(wanted, body["response_format"]),
         lossy=lossy,
         repairs=scan.repairs(),
         size=size,

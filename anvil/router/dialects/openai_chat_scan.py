@@ -164,13 +164,17 @@ class Scan:
         if not self._leading:
             return
         self._system.append(text)
-        blocks = content if type(content) is list else [text]
-        self._nonce = self._nonce or any([is_billing(part_text(block)) for block in blocks])
+        if type(content) is list:
+            self._nonce = self._nonce or any([is_billing(part_text(block)) for block in content])
+        else:
+            self._nonce = self._nonce or is_billing(text)
 
     def _newest_user_text(self) -> str:
         for content in reversed(self._users):
-            blocks = [content] if type(content) is str else content
-            text = "\n".join([own for own in [own_text(part_text(block)) for block in blocks] if own])
+            if type(content) is str:
+                text = own_text(content)
+            else:
+                text = "\n".join([own for own in [own_text(part_text(block)) for block in content] if own])
             if text:
                 return text
         return ""
