@@ -19,6 +19,8 @@ from tests.clients.row import play
 from tests.clients.rows import ROWS
 from tests.clients.sandbox import isolation
 
+_FAILED = ".failed"
+
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
@@ -67,21 +69,21 @@ def main(words: Sequence[str]) -> int:
 
 
 def _row(name: str, folder: Path) -> list[Result]:
-    """Plays a row in its folder; what passed leaves nothing behind but its results."""
+    """Plays a row in its folder; its files outlive the lane only when something failed."""
     for pin in ROWS[name].pins:
         if not cache.present(pin):
             console.print(f"installing {PINS[pin].packages[0]} ({PINS[pin].megabytes} MB)")
     here = folder / report.slug(name)
     results = play(name, here)
     report.line(console, name, results)
-    if all(result.status != "FAIL" for result in results):
-        (here / ".passed").touch()
+    if any(result.status == "FAIL" for result in results):
+        (here / _FAILED).touch()
     return results
 
 
 def _tidy(folder: Path) -> None:
     for row in folder.iterdir():
-        if (row / ".passed").exists():
+        if not (row / _FAILED).exists():
             shutil.rmtree(row, ignore_errors=True)
     if not any(folder.iterdir()):
         folder.rmdir()

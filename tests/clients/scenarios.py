@@ -95,12 +95,17 @@ def tool(it: Happened) -> Iterator[str]:
 
 
 def tool_in_order(it: Happened) -> Iterator[str]:
-    """And each request that a tier sees extends the one before, so that an engine's prefix cache serves it."""
     yield from tool(it)
-    asked = [_bare(json.loads(body)) for body in it.bodies]
-    for earlier, later in pairwise(body for body in asked if body.get("tools")):
+    yield from _in_order(it)
+
+
+def _in_order(it: Happened) -> Iterator[str]:
+    """Each request that a tier sees extends the one before: no history is lost, and an engine's prefix cache serves."""
+    asked = [(_bare(json.loads(body)), PRODUCT in body) for body in it.bodies]
+    # the request for a title that some clients make beside a turn has neither tools nor results
+    for earlier, later in pairwise(body for body, has_result in asked if body.get("tools") or has_result):
         seen = earlier["messages"]
-        if (earlier["tools"], earlier.get("system")) != (later["tools"], later.get("system")):
+        if any(earlier.get(part) != later.get(part) for part in ("tools", "system")):
             yield "tools or system changed between the requests of one turn"
         if later["messages"][: len(seen)] != seen:
             yield "a request does not extend the one before"
@@ -192,6 +197,7 @@ def prints(words: str) -> Judge:
         if it.outcome.code != 0:
             yield f"exit {it.outcome.code}: {_last_words(it.outcome)}"
         yield from _says(it, words)
+        yield from _in_order(it)
         for record in it.records:
             if record["status"] >= 500:
                 yield f"record {record['id']}: {record['outcome']} {record['status']}"

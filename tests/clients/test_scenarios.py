@@ -31,6 +31,7 @@ MARKED = ASKED | {"messages": [{"role": "user", "content": "hi", "cache_control"
 MORE = ASKED | {"messages": [*ASKED["messages"], {"role": "tool", "content": PRODUCT}]}
 TITLE = {"messages": [{"role": "user", "content": "a title, please"}]}
 ORDER, REVERSED = ([json.dumps(body) for body in bodies] for bodies in ((MARKED, TITLE, MORE), (MORE, ASKED)))
+LOST = [json.dumps(ASKED), json.dumps({"messages": [{"role": "tool", "content": PRODUCT}]})]
 RETOOLED = [json.dumps(ASKED), json.dumps(MORE | {"tools": [{"name": "sub"}]})]
 
 GOOD = {
@@ -62,6 +63,7 @@ BAD = {
     "plain: fell back": (s.PLAIN, run(s.FAST, HEAVY), "fell back"),
     "tool: not returned": (s.TOOL, run(PRODUCT, SERVED), "no request carried"),
     "tool: prefix changed": (s.TOOL, run(PRODUCT, SERVED, bodies=REVERSED), "does not extend"),
+    "tool: history lost": (s.TOOL, run(PRODUCT, SERVED, bodies=LOST), "does not extend"),
     "tool: tools changed": (s.TOOL, run(PRODUCT, SERVED, bodies=RETOOLED), "tools or system changed"),
     "tool: not run": (s.TOOL, run("sorry", SERVED, bodies=ORDER), "not in what it printed"),
     "rich: one call of two": (s.RICH, run(PRODUCT, SERVED, bodies=[PRODUCT]), OTHER_PRODUCT),
@@ -94,9 +96,10 @@ def test_a_run_that_is_not_well_fails_for_that_reason(scenario: Scenario, it: Ha
     assert any(word in sentence for sentence in wrong), wrong
 
 
-def test_what_only_sdks_do_fails_on_a_router_fault() -> None:
+def test_what_only_sdks_do_fails_on_a_router_fault_and_on_lost_history() -> None:
     judge = s.prints("42")
     assert list(judge(run("42", SERVED))) == []
     assert list(judge(run("42", SERVED | {"outcome": "internal_error", "status": 500})))
     assert list(judge(run("41", SERVED)))
+    assert list(judge(run("42", SERVED, bodies=REVERSED)))
     assert list(judge(replace(run("42"), outcome=Outcome(1, "42", "", 1.0))))
