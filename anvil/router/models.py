@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
-from anvil.router.taxonomy import normalise
+from anvil.harness.model import title
+from anvil.router.taxonomy import CANONICAL_PRESETS, normalise
 
 if TYPE_CHECKING:
     from anvil.router.config import RouterConfig
     from anvil.router.policy import Policy
 
-CANONICAL = ("planning", "quick-edit", "review", "chat", "long-context")
 # A fixed creation time keeps the list byte-stable between calls and restarts.
 CREATED = 1_700_000_000
 CREATED_AT = "2023-11-14T22:13:20Z"
@@ -48,12 +47,8 @@ def offers(config: RouterConfig, policy: Policy) -> list[Offer]:
 
 def preset_order(config: RouterConfig) -> list[str]:
     known = {name.lower(): name for name in config.presets}
-    canonical = [known[name] for name in CANONICAL if name in known]
+    canonical = [known[name] for name in CANONICAL_PRESETS if name in known]
     return canonical + [name for name in config.presets if name not in canonical]
-
-
-def title(name: str) -> str:
-    return " ".join(word.capitalize() for word in re.split(r"[-_]", name) if word)
 
 
 def find(all_offers: list[Offer], wanted: str) -> Offer | None:

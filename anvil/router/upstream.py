@@ -212,10 +212,6 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
             await self.wait(timeout)
 
-    def take_ready(self) -> bytes:
-        """Body bytes already here, without waiting."""
-        return self._take() if self._chunks else b""
-
     def finish(self) -> None:
         """Give the connection back when its response is complete, else close it (which cancels the tier's work)."""
         reusable = self.complete and self._keep and not self.closed and not self._error and not self._chunks
