@@ -18,7 +18,7 @@ ALLOWED = {
     "hosts": set(),
     "deploys": {"topology", "render", "hosts", "harness"},
     "router": {"harness"},
-    "lab": {"router", "topology"},
+    "lab": {"router", "topology", "render"},
     "web": set(),
     "cli": {"topology", "harness", "render", "hosts", "router", "lab"},
 }
