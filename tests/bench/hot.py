@@ -200,7 +200,7 @@ def run(case: Case, *, profile: bool = False) -> tuple[float, pstats.Stats | Non
 
 async def _measure(case: Case, folder: Path, profile: bool) -> tuple[float, pstats.Stats | None]:
     config = lanes.anvil_config(NO_PORT, folder)
-    loaded = loading.load(config, mode=None, environ={lanes.TOKEN_VARIABLE: lanes.TOKEN}, discover=False)
+    loaded = loading.load(config, mode=None, environ={lanes.TOKEN_VARIABLE: lanes.TOKEN}, online=False)
     runtime = Runtime(loaded, Shared(), Listen())
     runtime.start(asyncio.get_running_loop())
     try:
