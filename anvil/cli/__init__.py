@@ -76,5 +76,6 @@ COMMANDS = {
     "metrics": ("anvil.cli.metrics", "metrics"),
     "replay": ("anvil.cli.replay", "replay"),
     "harness": ("anvil.cli.harness", "harness"),
+    "render": ("anvil.cli.render", "render"),
     "token": ("anvil.cli.token", "token"),
 }

@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from anvil.cli import harness_file
-from anvil.cli.harness_router import FAILED, USAGE, Answer, ask, decoded, described, stop
+from anvil.cli import harness_file, topology_file
+from anvil.cli.harness_router import Answer, ask, decoded, described
+from anvil.cli.topology_file import FAILED, USAGE, stop
 from anvil.harness import HARNESSES
 from anvil.harness.joining import Joined, joined
 from anvil.harness.model import Document, File
@@ -112,9 +113,7 @@ def check(client: str, url: str, token_env: str | None, release: str, **options:
 
 @harness.command()
 @click.argument("client", callback=_known)
-@click.option(
-    "--topology", type=click.Path(path_type=Path), help="Default: ANVIL_TOPOLOGY, else inventory/topology.toml."
-)
+@topology_file.option
 @click.option("--base-url", help="The router as the client reaches it.  [default: http://127.0.0.1:PORT]")
 @click.option("--token-env", metavar="NAME", help="Variable that holds the token.")
 @click.option("--version", "release", default="", help="The client's release, where its format depends on it.")

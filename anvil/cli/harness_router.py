@@ -10,11 +10,12 @@ import click
 import httpx
 import msgspec
 
+from anvil.cli import topology_file
+from anvil.cli.topology_file import FAILED, USAGE, stop
 from anvil.harness.model import File, Model, Router, max_output, title
-from anvil.topology import derived, load
+from anvil.topology import derived
+from anvil.topology.model import Topology
 
-FAILED: Final = 1
-USAGE: Final = 2
 UNREACHABLE: Final = 3
 SECONDS: Final = 10.0
 DEFAULT_TOKEN_ENV: Final = "ANVIL_ROUTER_TOKEN"  # noqa: S105 - the name of a variable
@@ -29,31 +30,28 @@ class Answer(msgspec.Struct):
     notes: list[str]
 
 
-def stop(message: str, code: int) -> click.ClickException:
-    problem = click.ClickException(message)
-    problem.exit_code = code  # type: ignore[misc] # click reads it from the instance, and declares it on the class
-    return problem
-
-
 def described(topology: Path | None, base_url: str | None, token_env: str | None) -> Router:
     """From the topology, by the same rules as the running router's own answer (contract operations.md 3.3, D3-D5)."""
-    file = topology or load.path(os.environ, Path("inventory/topology.toml"))
-    try:
-        found = load.load(file, os.environ)
-    except load.TopologyError as error:
-        raise stop(str(error), USAGE) from None
-    models = []
-    for preset in derived.active(found).presets:
-        window = derived.window(found, preset)
-        if window is not None:
-            images = derived.takes_images(found, preset)
-            kinds: Any = ("text", "image") if images else ("text",)
-            models.append(Model(preset, title(preset), window, max_output(preset, window), kinds))
-    if not models:
+    file = topology_file.path(topology)
+    found = topology_file.loaded(file)
+    servable = models(found)
+    if not servable:
         raise stop(f"{file}: no preset can be served; a client has nothing to ask for", FAILED)
     names = found.router.token
     url = (base_url or f"http://127.0.0.1:{found.router.port}").rstrip("/").removesuffix("/v1")
-    return Router(url, token_env or (names[0] if names else DEFAULT_TOKEN_ENV), tuple(models))
+    return Router(url, token_env or (names[0] if names else DEFAULT_TOKEN_ENV), servable)
+
+
+def models(topology: Topology) -> tuple[Model, ...]:
+    """The servable presets as every client is told of them (contract operations.md 3.3, D3-D5)."""
+    found = []
+    for preset in derived.active(topology).presets:
+        window = derived.window(topology, preset)
+        if window is not None:
+            images = derived.takes_images(topology, preset)
+            kinds: Any = ("text", "image") if images else ("text",)
+            found.append(Model(preset, title(preset), window, max_output(preset, window), kinds))
+    return tuple(found)
 
 
 def ask(client: str, url: str, token_env: str | None, release: str) -> bytes:
