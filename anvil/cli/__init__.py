@@ -78,4 +78,5 @@ COMMANDS = {
     "harness": ("anvil.cli.harness", "harness"),
     "render": ("anvil.cli.render", "render"),
     "token": ("anvil.cli.token", "token"),
+    "bootstrap": ("anvil.cli.calibrate", "bootstrap"),
 }

@@ -1,0 +1,1 @@
+"""Evaluations on disk and what they say: folders, scores, thresholds, rows of a quality profile."""
