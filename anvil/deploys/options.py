@@ -17,7 +17,7 @@ USED_BY: Mapping[str, Collection[str] | None] = {
     "retire": ("serves", "full", "retire"),
     "mode": None,
     "env_file": None,
-    "image": ("router", "promote"),
+    "image": ("router", "promote", "experiment"),
     "profile": ("promote", "router", "full"),
     "settings": ("promote",),
     "release": ("rollback",),
@@ -37,6 +37,14 @@ USED_BY: Mapping[str, Collection[str] | None] = {
     "name": ("retire", "logs"),
     "tail": ("logs",),
     "since": ("logs",),
+    "model": ("experiment",),
+    "gpu": ("experiment",),
+    "port": ("experiment",),
+    "served": ("experiment",),
+    "context": ("experiment",),
+    "memory": ("experiment",),
+    "extra_args": ("experiment",),
+    "present": ("experiment",),
 }
 _PYINFRA = ("ssh_", "winrm_", "local_", "_")
 _TRUE, _FALSE = ("true", "1", "yes", "True"), ("false", "0", "no", "False")

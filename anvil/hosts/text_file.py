@@ -64,6 +64,7 @@ def text_file(
     secret: bool = False,
     previous: str = "",
     shown: bool = True,
+    seed: bool = False,
 ) -> Commands:
     """
     Make `path` hold exactly `text`.
@@ -73,6 +74,7 @@ def text_file(
     + secret: compare by digest only and never show a line of it
     + shown: whether `--diff` prints its lines
     + previous: where to keep the text that was there before
+    + seed: write it only where there is no file
     """
     live = host.get_fact(FileState, path)
     if live.status not in ("ok", "absent"):
@@ -80,8 +82,8 @@ def text_file(
     if live.kind == "directory":
         raise OperationError(f"{path}: is a directory")
     why = difference(live, digest_of(text), mode, owner)
-    if not why:
-        host.noop(f"{path} is as wanted")
+    if not why or (seed and live.ok):
+        host.noop(f"{path} is as wanted" if not why else f"{path} exists")
         return
     announce(f"{path}: {why}")
     if why in ("missing", "content"):
