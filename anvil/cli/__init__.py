@@ -79,4 +79,5 @@ COMMANDS = {
     "render": ("anvil.cli.render", "render"),
     "token": ("anvil.cli.token", "token"),
     "bootstrap": ("anvil.cli.calibrate", "bootstrap"),
+    "profile": ("anvil.cli.profile", "profile"),
 }
