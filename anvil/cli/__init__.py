@@ -78,6 +78,7 @@ COMMANDS = {
     "harness": ("anvil.cli.harness", "harness"),
     "render": ("anvil.cli.render", "render"),
     "token": ("anvil.cli.token", "token"),
+    "recipes": ("anvil.cli.recipes", "recipes"),
     "bootstrap": ("anvil.cli.calibrate", "bootstrap"),
     "profile": ("anvil.cli.profile", "profile"),
 }

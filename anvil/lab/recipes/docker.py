@@ -1,0 +1,60 @@
+"""`docker inspect`, here or on another machine over docker's own ssh transport."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from anvil.lab.recipes.inspected import Container
+
+SECONDS = 30
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    error: str
+
+
+Run = Callable[[Sequence[str]], Ended]
+
+
+class DockerFailed(Exception):
+    """docker ran and said no; the sentence carries its words."""
+
+
+class DockerMissing(Exception):
+    """There is no docker program here."""
+
+
+def run(words: Sequence[str]) -> Ended:
+    """Raises DockerMissing, DockerFailed when it hangs."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except FileNotFoundError:
+        raise DockerMissing(f"{words[0]} is not installed here") from None
+    except subprocess.TimeoutExpired:
+        raise DockerFailed(f"{' '.join(words)}: no answer in {SECONDS} s") from None
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def inspect(name: str, host: str | None, run: Run = run) -> Container:
+    """The container's and its image's documents. Raises DockerMissing, DockerFailed."""
+    docker = ["docker", *(["--host", f"ssh://{host}"] if host else [])]
+    container = _first(run([*docker, "container", "inspect", "--", name]), name)
+    image = str(container.get("Image") or "")
+    found = run([*docker, "image", "inspect", "--", image]) if image else Ended(1, "", "")
+    return Container(container, _first(found, image) if found.code == 0 else {})
+
+
+def _first(ended: Ended, name: str) -> dict[str, Any]:
+    if ended.code:
+        lines = ended.error.strip().splitlines()
+        raise DockerFailed(f"docker inspect {name}: exit {ended.code}: {lines[-1] if lines else 'no message'}")
+    try:
+        return msgspec.json.decode(ended.out, type=list[dict[str, Any]])[0]
+    except (msgspec.DecodeError, IndexError):
+        raise DockerFailed(f"docker inspect {name}: answered no document") from None
