@@ -14,13 +14,14 @@ PACKAGE = ROOT / "anvil"
 ALLOWED = {
     "topology": set(),
     "harness": set(),
-    "render": {"topology", "harness", "router.config"},
+    "render": {"topology", "harness", "router.config", "multiplexer.config"},
     "hosts": set(),
     "deploys": {"topology", "render", "hosts", "harness"},
     "router": {"harness"},
     "lab": {"router", "topology", "render"},
+    "multiplexer": {"router"},
     "web": set(),
-    "cli": {"topology", "harness", "render", "hosts", "router", "lab"},
+    "cli": {"topology", "harness", "render", "hosts", "router", "lab", "multiplexer"},
 }
 MAY_USE_PYINFRA = {"hosts", "deploys"}
 FORBIDDEN_NAMES = {"utils", "common", "manager", "helpers"}

@@ -1,0 +1,77 @@
+"""Starting until ready, stopping until confirmed (contract lab.md 11)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from anvil.multiplexer.config import Row
+from anvil.multiplexer.containers import ContainerError, Containers
+
+POLL_S = 0.5
+# A stop that the runtime reported may take a moment to show.
+CONFIRM_S = 5.0
+TAIL_CHARS = 600
+
+Ready = Callable[[Row], Awaitable[bool]]
+
+
+class StartFailed(Exception):
+    """The model did not come up; the text says why, with the container's last lines."""
+
+
+class StillRunning(Exception):
+    """A stop could not be confirmed."""
+
+    def __init__(self, row: Row, why: str) -> None:
+        super().__init__(f"{row.container} could not be stopped ({why}): the GPU may still be occupied")
+        self.row = row
+
+
+class Lifecycle:
+    """``ready`` asks an engine's /health once; it never raises."""
+
+    def __init__(self, containers: Containers, ready: Ready) -> None:
+        self.containers = containers
+        self._ready = ready
+
+    async def start(self, row: Row) -> None:
+        """Returns when the model answers. Raises StartFailed; the container may then still run."""
+        try:
+            await self.containers.start(row)
+        except ContainerError as error:
+            raise StartFailed(f"{row.container} does not start: {error}") from None
+        await self.settle(row)
+
+    async def settle(self, row: Row) -> None:
+        """Wait for a started container. Raises StartFailed at once when it exits, else after start_timeout_s."""
+        try:
+            async with asyncio.timeout(row.start_timeout_s):
+                while not await self._ready(row):
+                    await self._require_running(row)
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise StartFailed(f"{row.container} was not ready within {row.start_timeout_s:g} s") from None
+        except ContainerError as error:
+            raise StartFailed(f"{row.container}: {error}") from None
+        # Something else may answer on its port.
+        await self._require_running(row)
+
+    async def stop(self, row: Row) -> None:
+        """Raises StillRunning unless the container is seen stopped."""
+        try:
+            await self.containers.stop(row)
+            async with asyncio.timeout(CONFIRM_S):
+                while (await self.containers.inspect(row)).running:
+                    await asyncio.sleep(POLL_S)
+        except ContainerError as error:
+            raise StillRunning(row, str(error)) from None
+        except TimeoutError:
+            raise StillRunning(row, "it still runs after a stop") from None
+
+    async def _require_running(self, row: Row) -> None:
+        state = await self.containers.inspect(row)
+        if state.running:
+            return
+        tail = (await self.containers.tail(row)).strip()[-TAIL_CHARS:]
+        raise StartFailed(f"{row.container} exited with code {state.exit_code}: {tail or 'no output'}")

@@ -1,0 +1,364 @@
+"""Which model is resident, who uses it, who waits for another: one Condition, one change at a time (lab.md 11).
+
+Everything runs on one event loop. Requests only take leases, wait and leave; a single task at a time changes what is
+resident, so a caller that goes away never leaves a swap half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from anvil.multiplexer.config import MultiplexerConfig, Row
+from anvil.multiplexer.containers import ContainerError
+from anvil.multiplexer.guard import Guard
+from anvil.multiplexer.lifecycle import Lifecycle, StartFailed, StillRunning
+from anvil.multiplexer.refusal import Refused
+from anvil.multiplexer.standing import Lease, Outcome, Resident, Swap, Ticket
+
+WATCH_S = 5.0
+
+
+class Log(Protocol):
+    def info(self, message: str, **fields: object) -> None: ...
+    def warning(self, message: str, **fields: object) -> None: ...
+    def error(self, message: str, **fields: object) -> None: ...
+    def exception(self, message: str, error: BaseException) -> None: ...
+
+
+class Residency:
+    """``open`` once on the loop, then ``lease``; ``drain`` and ``close`` at the end."""
+
+    def __init__(self, config: MultiplexerConfig, lifecycle: Lifecycle, guard: Guard, log: Log) -> None:
+        self.rows = {row.name: row for row in config.registry}
+        self.resident: Resident | None = None
+        self.starting: Row | None = None
+        self.last_swap: Swap | None = None
+        self.drain_wait_ms: float | None = None
+        self._drain_timeout = config.drain_timeout_s
+        self._min_resident = config.min_resident_s
+        self._lifecycle = lifecycle
+        self._guard = guard
+        self._log = log
+        self._condition = asyncio.Condition()
+        self._tickets: dict[Ticket, None] = {}
+        self._leases: set[Lease] = set()
+        self._change: asyncio.Task[None] | None = None
+        self._swapping = False
+        self._adopted = False
+        self._closed = False
+        # a container that may still hold the card; nothing starts before it is seen stopped
+        self._stuck: Row | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # ------------------------------------------------------------------------------------- for requests
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncIterator[Lease]:
+        """The model, resident for as long as the block runs (a swap may cut it after drain_timeout_s).
+
+        Raises Refused: unknown model, no memory, does not start, shutting down.
+        """
+        lease = await self._admit(name)
+        try:
+            yield lease
+        finally:
+            self._release(lease)
+
+    async def lost(self, lease: Lease) -> bool:
+        """After a refused connection: whether the lease's resident is gone, so that asking again may help."""
+        await self.look()
+        return self.resident is not lease.resident
+
+    def in_flight(self) -> dict[str, int]:
+        counts = dict.fromkeys(self.rows, 0)
+        for lease in self._leases:
+            counts[lease.row.name] += 1
+        return counts
+
+    def waiting(self) -> dict[str, int]:
+        counts = dict.fromkeys(self.rows, 0)
+        for ticket in self._tickets:
+            counts[ticket.row.name] += ticket.lease is None
+        return counts
+
+    # -------------------------------------------------------------------------------------- life
+
+    def open(self) -> None:
+        """Adopt what was left running, and watch from now on."""
+        self._swapping = True
+        self._change = self._spawn(self._run(None, self._adopt()))
+        self._spawn(self._watch())
+
+    def drain(self) -> None:
+        """No new leases; who waits is refused. Leases end by themselves or through ``cut``."""
+        self._closed = True
+        self._wake()
+
+    def cut(self) -> int:
+        """End every relay; how many there were."""
+        cut = list(self._leases)
+        for lease in cut:
+            lease.cut()
+        return len(cut)
+
+    def close(self) -> None:
+        """What is resident stays: the next start adopts it."""
+        self._closed = True
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def look(self) -> bool:
+        """Forget the resident when its container is dead; whether it was."""
+        resident = self.resident
+        if resident is None or self._swapping:
+            return False
+        try:
+            state = await self._lifecycle.containers.inspect(resident.row)
+        except ContainerError as error:
+            self._log.warning("the resident cannot be inspected", container=resident.row.container, error=str(error))
+            return False
+        if state.running or self.resident is not resident or self._swapping:
+            return False
+        self._log.error("the resident died", container=resident.row.container, exit_code=state.exit_code)
+        self.resident = None
+        self._wake()
+        return True
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            await self.look()
+
+    # -------------------------------------------------------------------------------------- waiting
+
+    async def _admit(self, name: str) -> Lease:
+        row = self.rows.get(name)
+        if row is None:
+            raise Refused("model_not_found", f"no model {name[:200]!r}; there are {', '.join(self.rows)}")
+        ticket = Ticket(row, asyncio.get_running_loop().time())
+        async with self._condition:
+            self._tickets[ticket] = None
+            try:
+                while (lease := self._take(ticket)) is None:
+                    self._advance()
+                    await self._condition.wait()
+                return lease
+            except BaseException:
+                if ticket.lease is not None:
+                    self._release(ticket.lease)
+                raise
+            finally:
+                del self._tickets[ticket]
+                self._condition.notify_all()
+
+    def _take(self, ticket: Ticket) -> Lease | None:
+        if self._closed:
+            raise Refused("backend_unavailable", "the multiplexer is shutting down")
+        if ticket.error is not None:
+            raise ticket.error
+        if not self._swapping:
+            self._grant(ticket)
+        return ticket.lease
+
+    def _grant(self, ticket: Ticket) -> None:
+        """A lease when the ticket's model is resident: residency and count are taken together."""
+        resident = self.resident
+        if ticket.lease is None and resident is not None and resident.row is ticket.row:
+            ticket.lease = Lease(resident)
+            resident.leases.add(ticket.lease)
+            self._leases.add(ticket.lease)
+
+    def _release(self, lease: Lease) -> None:
+        self._leases.discard(lease)
+        lease.resident.leases.discard(lease)
+        self._wake()
+
+    def _advance(self) -> None:
+        """Begin the change that the longest waiting request needs, unless one is under way."""
+        if self._change is not None:
+            return
+        resident = self.resident.row if self.resident else None
+        head = next((each.row for each in self._tickets if each.row is not resident and each.lease is None), None)
+        if head is not None:
+            self._change = self._spawn(self._run(head, self._change_to(head)))
+
+    def _wanted(self, row: Row) -> bool:
+        return any(ticket.row is row and ticket.lease is None for ticket in self._tickets)
+
+    def _refuse(self, row: Row | None, error: Refused) -> None:
+        """Everybody who waits for the row (None: for any) learns why, instead of each trying anew."""
+        self._log.error("no swap", model=row.name if row else "", kind=error.kind, reason=error.message)
+        for ticket in self._tickets:
+            if ticket.lease is None and (row is None or ticket.row is row):
+                ticket.error = error.again()
+
+    def _wake(self) -> None:
+        self._spawn(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._condition:
+            self._condition.notify_all()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -------------------------------------------------------------------------------------- changing
+
+    async def _run(self, row: Row | None, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Refused as error:
+            self._refuse(row, error)
+        except Exception as error:
+            self._log.exception("a swap failed", error)
+            self._refuse(row, Refused("internal_error", "the multiplexer failed on this swap"))
+        finally:
+            self._swapping = False
+            self.starting = None
+            self._change = None
+            for ticket in self._tickets:  # before anybody can begin the next swap: who waited is served
+                self._grant(ticket)
+            await self._notify()
+
+    async def _change_to(self, row: Row) -> None:
+        if not self._adopted:
+            self._swapping = True
+            await self._adopt()
+            self._swapping = False
+            await self._notify()
+            if self.resident is not None and self.resident.row is row:
+                return
+        await self._guard.check(row, self._evictee())
+        if await self._due(row):
+            await self._guard.check(row, self._evictee())  # it may be seconds later
+        if not self._wanted(row):
+            return
+        self._swapping = True
+        old = self.resident
+        if old is not None:
+            await self._drained(old, row)
+        if self._wanted(row):
+            await self._replace(old, row)
+
+    def _evictee(self) -> Row | None:
+        return self.resident.row if self.resident else None
+
+    async def _due(self, row: Row) -> bool:
+        """Wait until the resident has had min_resident_s, or who waits has; whether that took any time."""
+        waited = False
+        async with self._condition:
+            while self._wanted(row) and (rest := self._rest(row)) > 0:
+                waited = True
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(rest):
+                        await self._condition.wait()
+        return waited
+
+    def _rest(self, row: Row) -> float:
+        if self.resident is None:
+            return 0.0
+        oldest = min(ticket.arrived for ticket in self._tickets if ticket.row is row and ticket.lease is None)
+        return min(self.resident.since, oldest) + self._min_resident - asyncio.get_running_loop().time()
+
+    async def _drained(self, old: Resident, row: Row) -> None:
+        now = asyncio.get_running_loop().time
+        begun = now()
+        async with self._condition:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._drain_timeout):
+                    while old.leases and self._wanted(row):
+                        await self._condition.wait()
+        self.drain_wait_ms = round((now() - begun) * 1000, 1)
+        if old.leases and self._wanted(row):
+            self._log.warning("a swap cuts requests", model=old.row.name, cut=len(old.leases))
+            for lease in list(old.leases):
+                lease.cut()
+
+    async def _replace(self, old: Resident | None, row: Row) -> None:
+        now = asyncio.get_running_loop().time
+        begun = now()
+        outcome: Outcome = "failed"
+        try:
+            await self._emptied(old)
+            try:
+                await self._started(row)
+                outcome = "done"
+            except StartFailed as error:
+                if await self._rolled_back(row, old):
+                    outcome = "rolled_back"
+                raise Refused("backend_unavailable", str(error)) from None
+        finally:
+            seconds = now() - begun
+            self.last_swap = Swap.now(old.row.name if old else None, row.name, outcome, seconds)
+            self._log.info("swap", old=old.row.name if old else "", new=row.name, outcome=outcome, seconds=seconds)
+
+    async def _emptied(self, old: Resident | None) -> None:
+        """Raises Refused; then the resident is not forgotten."""
+        try:
+            if self._stuck is not None:
+                await self._lifecycle.stop(self._stuck)
+                self._stuck = None
+            if old is not None:
+                await self._lifecycle.stop(old.row)
+                self.resident = None
+        except StillRunning as error:
+            raise Refused("backend_unavailable", str(error)) from None
+
+    async def _started(self, row: Row) -> None:
+        """Raises StartFailed."""
+        self.starting = row
+        await self._lifecycle.start(row)
+        self.resident = Resident(row, asyncio.get_running_loop().time())
+
+    async def _rolled_back(self, row: Row, old: Resident | None) -> bool:
+        """After a failed start: the card is cleared and the old model comes back, if it can."""
+        if not await self._cleared(row) or old is None:
+            return False
+        try:
+            await self._started(old.row)
+        except StartFailed as error:
+            self._log.error("the old model does not come back", container=old.row.container, reason=str(error))
+            await self._cleared(old.row)
+            return False
+        return True
+
+    async def _cleared(self, row: Row) -> bool:
+        try:
+            await self._lifecycle.stop(row)
+        except StillRunning as error:
+            self._log.error(str(error))
+            self._stuck = row
+            return False
+        return True
+
+    async def _adopt(self) -> None:
+        """The newest container found running becomes resident, others stop. Raises Refused; it is then tried again."""
+        try:
+            states = [(await self._lifecycle.containers.inspect(row), row) for row in self.rows.values()]
+            running = sorted(((state.started_at, row.name) for state, row in states if state.running), reverse=True)
+            for _, name in running[1:]:
+                self._log.warning("stopping a left-over container", container=self.rows[name].container)
+                await self._lifecycle.stop(self.rows[name])
+        except (ContainerError, StillRunning) as error:
+            raise Refused("backend_unavailable", str(error)) from None
+        self._adopted = True
+        if running:
+            await self._settled(self.rows[running[0][1]])
+
+    async def _settled(self, row: Row) -> None:
+        self.starting = row
+        try:
+            await self._lifecycle.settle(row)
+        except StartFailed as error:
+            self._log.error("a left-over container is of no use", container=row.container, reason=str(error))
+            await self._cleared(row)
+            return
+        self.resident = Resident(row, asyncio.get_running_loop().time())
+        self._log.info("adopted", container=row.container, model=row.name)
