@@ -77,6 +77,7 @@ COMMANDS = {
     "replay": ("anvil.cli.replay", "replay"),
     "harness": ("anvil.cli.harness", "harness"),
     "render": ("anvil.cli.render", "render"),
+    "preflight": ("anvil.cli.preflight", "command"),
     "token": ("anvil.cli.token", "token"),
     "recipes": ("anvil.cli.recipes", "recipes"),
     "bootstrap": ("anvil.cli.calibrate", "bootstrap"),

@@ -1,0 +1,221 @@
+"""Chat completions of one endpoint, read without trust: every way to fail has a class (lab contract 4.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+
+from anvil.lab.endpoint import Endpoint
+from anvil.router.sse import Parser
+from anvil.router.turn import BadAnswer
+from anvil.topology import derived
+
+CONNECT_S = 5.0
+_SHOWN = 300
+_OVER_WINDOW = re.compile(
+    r"exceed_context_size|context_length_exceeded|maximum context length|context (length|window|size)"
+    r"|longer than the model|max_model_len",
+    re.IGNORECASE,
+)
+
+
+class Failure(Exception):
+    """A request that did not give a usable answer. ``kind``: empty_content, garbage, no_tool_call, wrong_args,
+    wrong_answer, http_<status>, timeout, malformed, over_window or unreachable."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class Function(msgspec.Struct):
+    name: str | None = None
+    arguments: Any = None
+
+
+class ToolCall(msgspec.Struct):
+    function: Function
+    id: str | None = None
+
+
+class Message(msgspec.Struct):
+    """A message or, in a stream, a part of one."""
+
+    role: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+    @property
+    def thought(self) -> str:
+        return self.reasoning_content or self.reasoning or ""
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class Usage(msgspec.Struct):
+    """Token counts as the engine reports them; None = not reported."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        return self.completion_tokens_details.reasoning_tokens if self.completion_tokens_details else None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        return self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
+
+
+class _Choice(msgspec.Struct):
+    message: Message
+    finish_reason: str | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    usage: Usage | None = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole answer."""
+
+    message: Message
+    finish_reason: str | None
+    usage: Usage
+
+    @property
+    def content(self) -> str:
+        return self.message.content or ""
+
+    @property
+    def thinks(self) -> bool:
+        """Whether there was reasoning, seen as text or counted in tokens."""
+        return bool(self.message.thought or self.usage.reasoning_tokens)
+
+
+class StreamChoice(msgspec.Struct):
+    delta: Message | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(msgspec.Struct):
+    """One event of a streamed answer."""
+
+    choices: list[StreamChoice] = []
+    usage: Usage | None = None
+    error: Any = None
+
+
+_DECODE_COMPLETION = msgspec.json.Decoder(_Completion).decode
+_DECODE_CHUNK = msgspec.json.Decoder(Chunk).decode
+
+
+def client(endpoint: Endpoint) -> httpx.AsyncClient:
+    """No proxies of the environment, no redirects, as many connections as asked; time is limited by the callers."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    timeout = httpx.Timeout(None, connect=CONNECT_S)
+    return httpx.AsyncClient(
+        headers=endpoint.headers, timeout=timeout, limits=limits, trust_env=False, follow_redirects=False
+    )
+
+
+async def complete(http: httpx.AsyncClient, endpoint: Endpoint, body: Mapping[str, Any], timeout_s: float) -> Reply:
+    """One whole answer. Raises Failure."""
+    async with _guarded(endpoint, timeout_s):
+        answer = await http.post(f"{endpoint.base_url}/chat/completions", json=_request(endpoint, body))
+        if answer.status_code != 200:
+            raise _refused(endpoint, answer.status_code, answer.text)
+        return _reply(endpoint, answer.content)
+
+
+def _reply(endpoint: Endpoint, content: bytes) -> Reply:
+    try:
+        found = _DECODE_COMPLETION(content)
+    except msgspec.DecodeError as error:
+        shown = endpoint.masked(content[:_SHOWN].decode(errors="replace"))
+        raise Failure("malformed", f"no chat completion ({error}): {shown}") from None
+    if not found.choices:
+        raise Failure("malformed", "the answer has no choices")
+    first = found.choices[0]
+    return Reply(first.message, first.finish_reason, found.usage or Usage())
+
+
+async def stream(
+    http: httpx.AsyncClient,
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    timeout_s: float,
+    take: Callable[[Chunk], None],
+) -> None:
+    """Give every event of a streamed answer to ``take`` as it comes. Raises Failure, also when [DONE] is missing."""
+    streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    request = _request(endpoint, streamed)
+    async with (
+        _guarded(endpoint, timeout_s),
+        http.stream("POST", f"{endpoint.base_url}/chat/completions", json=request) as answer,
+    ):
+        if answer.status_code != 200:
+            raise _refused(endpoint, answer.status_code, (await answer.aread()).decode(errors="replace"))
+        parser = Parser()
+        async for piece in answer.aiter_bytes():
+            for _, data in parser.feed(piece):
+                if data.strip() == b"[DONE]":
+                    return
+                take(_chunk(endpoint, data))
+    raise Failure("malformed", "the stream ended without [DONE]")
+
+
+def _chunk(endpoint: Endpoint, data: bytes) -> Chunk:
+    try:
+        chunk = _DECODE_CHUNK(data)
+    except msgspec.DecodeError as error:
+        shown = endpoint.masked(data[:_SHOWN].decode(errors="replace"))
+        raise Failure("malformed", f"no chunk of a chat completion ({error}): {shown}") from None
+    if chunk.error is not None:
+        raise Failure("malformed", f"an error in the stream: {endpoint.masked(str(chunk.error))[:_SHOWN]}")
+    return chunk
+
+
+def _request(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+    return derived.merged({"model": endpoint.model, "temperature": 0, **body}, endpoint.extra_body)
+
+
+def _refused(endpoint: Endpoint, status: int, text: str) -> Failure:
+    said = " ".join(endpoint.masked(text)[:_SHOWN].split())
+    if status in (400, 413, 422) and _OVER_WINDOW.search(text):
+        return Failure("over_window", f"HTTP {status}: {said}")
+    if 300 <= status < 400:
+        return Failure(f"http_{status}", "a redirect; redirects are not followed, give the final --base-url")
+    return Failure(f"http_{status}", said or "no text")
+
+
+@asynccontextmanager
+async def _guarded(endpoint: Endpoint, timeout_s: float) -> AsyncIterator[None]:
+    """The time limit of the whole request, and a class for every way a connection can fail."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise Failure("timeout", f"no complete answer within {timeout_s:g} s") from None
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise Failure("unreachable", f"no connection to {endpoint.base_url}: {error}") from None
+    except (httpx.HTTPError, httpx.InvalidURL, BadAnswer) as error:
+        raise Failure("malformed", f"the answer broke off: {str(error) or type(error).__name__}") from None
