@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,14 +27,17 @@ from anvil.hosts.gateway import (
     gateway_in_step,
     gateway_restarted,
     offered,
+    plugin_loaded,
     router_reachable,
 )
 from anvil.hosts.json_file import Edit, ExpandedPath, json_file, plugin_files
 from anvil.topology import derived
 from anvil.topology.model import Gateway, Topology
 
-PLUGIN = "openclaw-anvil-intent-router"
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "templates" / "openclaw-anvil-intent-router"
+VOCABULARY = ROOT / "anvil" / "router" / "vocabulary.json"
+HOOK = "before_model_resolve"
 FLOOR = (2026, 4, 21)
 TESTED = ("2026.6", "2026.9")
 
@@ -98,6 +102,10 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
     )
     _restart(name, gateway, known, windows, document, plugin)
     gateway_in_step(name=f"Read back {name}", login=gateway.login_shell, wanted=windows, _sudo=False)
+    if gateway.plugin is not None:
+        plugin_loaded(
+            name=f"Plugin of {name} loaded", login=gateway.login_shell, identity=plugin_id(), hook=HOOK, _sudo=False
+        )
     answers_through(
         name=f"Ask through {name}",
         base_url=base,
@@ -181,15 +189,21 @@ def _overwrite(name: str) -> bool:
 def _plugin(name: str, gateway: Gateway) -> OperationMeta | None:
     if gateway.plugin is None:
         return None
-    folder = TEMPLATES / PLUGIN
-    if not (folder / "openclaw.plugin.json").is_file():
-        raise PyinfraError(f"{folder}: the plugin's files are missing; deploy from a checkout")
-    files = {
-        str(path.relative_to(folder)): path.read_text(encoding="utf-8")
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "test" not in path.relative_to(folder).parts
-    }
-    return plugin_files(name=f"Plugin of {name}", path=gateway.plugin.path, files=files, _sudo=False)
+    return plugin_files(name=f"Plugin of {name}", path=gateway.plugin.path, files=plugin_texts(), _sudo=False)
+
+
+def plugin_texts() -> dict[str, str]:
+    """What lies on the gateway, by path in the plugin's folder: its code without its tests, and the router's words."""
+    if not (PLUGIN / "openclaw.plugin.json").is_file():
+        raise PyinfraError(f"{PLUGIN}: the plugin's files are missing; deploy from a checkout")
+    code = [path for pattern in ("*.mjs", "*.json") for path in sorted(PLUGIN.glob(pattern)) if path.stem != "test"]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in code}
+    return {**texts, "keywords.json": VOCABULARY.read_text(encoding="utf-8")}
+
+
+def plugin_id() -> str:
+    """O6: from the plugin's own manifest; under another key the grant would reach nobody."""
+    return str(json.loads(plugin_texts()["openclaw.plugin.json"])["id"])
 
 
 def windows_of(topology: Topology) -> dict[str, int]:
@@ -241,7 +255,7 @@ def _declared(gateway: Gateway, topology: Topology) -> openclaw.Plugin | None:
         return None
     mine = gateway.plugin
     return openclaw.Plugin(
-        id=PLUGIN,
+        id=plugin_id(),
         path=host.get_fact(ExpandedPath, mine.path, _sudo=False).path,
         token_env=mine.token or (topology.router.token[0] if topology.router.token else "ANVIL_ROUTER_TOKEN"),
         cloud_classes=mine.cloud_classes,

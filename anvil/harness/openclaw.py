@@ -9,7 +9,7 @@ from msgspec import Struct
 from anvil.harness.json5_document import dumped
 from anvil.harness.model import Document, File, Harness, Model, Router, title
 
-PROVIDER = "anvil"
+PROVIDER, PRIMARY = "anvil", "chat"
 PATH = "~/.openclaw/openclaw.json"
 # Release generations that were run: the model map is an allowlist in the first, modelPolicy in the second.
 VERSIONS = ("2026.6", "2026.9")
@@ -30,7 +30,7 @@ class Plugin(Struct, frozen=True):
 def document(
     router: Router,
     *,
-    primary: str = "chat",
+    primary: str = PRIMARY,
     provider: str = PROVIDER,
     timeout_s: int | None = None,
     plugin: Plugin | None = None,
@@ -51,7 +51,7 @@ def document(
         "agents": {"defaults": {"model": {"primary": f"{provider}/{router.pick(primary)}"}}},
     }
     if plugin is not None:
-        found["plugins"] = _plugin(plugin, base)
+        found["plugins"] = _plugin(plugin, base, provider, router.pick(primary))
     return found
 
 
@@ -68,7 +68,7 @@ def model_row(model: Model) -> dict[str, Any]:
     }
 
 
-def _plugin(plugin: Plugin, base: str) -> dict[str, Any]:
+def _plugin(plugin: Plugin, base: str, provider: str, primary: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         "routerUrl": base,
         "tokenEnv": plugin.token_env,
@@ -78,6 +78,12 @@ def _plugin(plugin: Plugin, base: str) -> dict[str, Any]:
     }
     if plugin.log is not None:
         config["decisionLog"] = plugin.log
+    if provider != PROVIDER:
+        config["provider"] = provider
+    if (
+        primary != PRIMARY
+    ):  # Any other preset would look chosen by somebody, and the plugin would leave every turn alone.
+        config["primaryPreset"] = primary
     entry = {"enabled": True, "hooks": {"allowConversationAccess": True}, "config": config}
     return {"load": {"paths": [plugin.path]}, "entries": {plugin.id: entry}}
 

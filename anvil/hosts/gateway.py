@@ -24,6 +24,7 @@ COMMAND_SECONDS = 120  # Loading its schema takes a small machine half a minute.
 READ_BACK_SECONDS = 60
 LIVE_EDIT_SECONDS = 15  # Releases that apply model edits by themselves need about three.
 PROBE_SECONDS = 120
+PAUSE_SECONDS = 3
 
 # A non-login shell over SSH lacks ~/.local/bin, brew and nvm: the command goes through the login shell as one word.
 _RUN = f"""run() {{
@@ -64,6 +65,14 @@ class ModelsAnswer(Answer, frozen=True, kw_only=True):
     windows: dict[str, int] = msgspec.field(default_factory=dict)
 
 
+class PluginAnswer(Answer, frozen=True, kw_only=True):
+    """`state` is "loaded" when its code runs; `hooks` are the typed ones; `access`: it may read conversations."""
+
+    state: str = ""
+    hooks: tuple[str, ...] = ()
+    access: bool = False
+
+
 class ReplyAnswer(Answer, frozen=True, kw_only=True):
     code: int = 0
     body: str = ""
@@ -84,6 +93,11 @@ def _ran(command: str, login: bool, *more: str) -> StringCommand:
 def _object(text: str) -> dict[str, Any]:
     """What was printed before the first `{` is the shell's and the release's chatter."""
     return next((value for value in documents(text) if isinstance(value, dict)), {})
+
+
+def _told(got: Reading, key: str) -> dict[str, Any]:
+    """The first printed object that has `key`: a warning may be printed as JSON too."""
+    return next((value for value in documents(got.text) if isinstance(value, dict) and key in value), {})
 
 
 class OpenClawCli(FactBase[CliAnswer]):
@@ -138,6 +152,27 @@ class OpenClawModels(FactBase[ModelsAnswer]):
         rows = _object(got.text).get("models") or [row for row in documents(got.text) if isinstance(row, dict)]
         windows = {str(row["key"]): int(row.get("contextWindow") or 0) for row in rows if "key" in row}
         return ModelsAnswer(status=told.status, error=told.error, windows=windows)
+
+
+class OpenClawPlugin(FactBase[PluginAnswer]):
+    """One plugin as the release itself loads it from the live document."""
+
+    def command(self, login: bool, identity: str) -> StringCommand:
+        chosen = "PLUGIN=$2; export PLUGIN\n"
+        return _ran(f"{chosen}run 'openclaw plugins inspect \"$PLUGIN\" --runtime --json'", login, identity)
+
+    def process(self, output: list[str]) -> PluginAnswer:
+        got = reading(output)
+        told = _told(got, "plugin")
+        if "plugin" not in told:
+            said = _status(got)
+            return PluginAnswer(status=said.status if not said.ok else "error", error=said.error or "no answer")
+        return PluginAnswer(
+            status="ok",
+            state=str(told["plugin"].get("status") or ""),
+            hooks=tuple(str(row.get("name")) for row in told.get("typedHooks") or ()),
+            access=(told.get("policy") or {}).get("allowConversationAccess") is True,
+        )
 
 
 class Reply(FactBase[ReplyAnswer]):
@@ -244,20 +279,53 @@ def gateway_in_step(login: bool, wanted: Callable[[], dict[str, int]]) -> Comman
         yield failing(f"gateway: {lacking}")
 
 
+@operation()
+def plugin_loaded(login: bool, identity: str, hook: str) -> Commands:
+    """
+    Wait until the gateway's release loads this plugin, with its hook and the right to read a turn. Changes nothing.
+    """
+    if not state.is_executing:
+        host.noop("known when the gateway runs the document")
+        return
+    if lacking := _settled(
+        lambda: plugin_lacks(host.get_fact(OpenClawPlugin, login, identity), hook), READ_BACK_SECONDS
+    ):
+        yield failing(f"plugin {identity}: {lacking}")
+
+
+def plugin_lacks(told: PluginAnswer, hook: str) -> str:
+    """Why the plugin does not do its work, or ""."""
+    if not told.ok:
+        return told.error
+    if told.state != "loaded":
+        return f"is {told.state or 'not there'}, not loaded"
+    if hook not in told.hooks:
+        return f"registers no {hook}"
+    return "" if told.access else f"hooks.allowConversationAccess is not granted, so {hook} is never called"
+
+
 def _listed(on: Host, login: bool, wanted: dict[str, int], seconds: int) -> str:
     """ "" once every model is listed with its window, else what is lacking when the time is up."""
-    lacking = ""
-    for _ in range(max(1, seconds // 3)):
+
+    def lacking() -> str:
         told = on.get_fact(OpenClawModels, login)
-        lacking = told.error or "; ".join(
+        return told.error or "; ".join(
             f"{key} has window {told.windows.get(key, 'none')}, not {window}"
             for key, window in wanted.items()
             if told.windows.get(key) != window
         )
-        if not lacking:
+
+    return _settled(lacking, seconds)
+
+
+def _settled(lacking: Callable[[], str], seconds: int) -> str:
+    """ "" as soon as nothing is lacking, else what is when the time is up."""
+    found = ""
+    for _ in range(max(1, seconds // PAUSE_SECONDS)):
+        if not (found := lacking()):
             return ""
-        gevent.sleep(3)
-    return lacking
+        gevent.sleep(PAUSE_SECONDS)
+    return found
 
 
 @operation()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from anvil.hosts.gateway import answers_through, gateway_in_step, gateway_restarted, router_reachable
+from anvil.deploys.gateway import plugin_id, plugin_texts
+from anvil.hosts.gateway import (
+    answers_through,
+    gateway_in_step,
+    gateway_restarted,
+    plugin_loaded,
+    router_reachable,
+)
 from anvil.hosts.json_file import Edit, json_file, plugin_files
 from tests.deploys.play import Run, play
 
@@ -19,6 +27,7 @@ OPENCLAW = """#!/bin/sh
 echo "some plugin chatter"
 case "$*" in
   "models list --provider anvil --json") cat "{home}/models.json" ;;
+  'plugins inspect mine --runtime --json') cat "{home}/plugin.json" || {{ echo '{{"ok": false}}'; exit 1; }} ;;
   "gateway restart") echo restarted >> "{home}/restarts" ;;
   *) exit 64 ;;
 esac
@@ -149,6 +158,56 @@ def test_plugin_files_come_and_go(gateway: Gateway) -> None:
     (gateway.home / "plugins" / "mine" / "old.js").write_text("x")
     assert play(wanted).changed() == [True]
     assert sorted(path.name for path in (gateway.home / "plugins" / "mine").rglob("*.js")) == ["a.js", "index.js"]
+
+
+LOADED = {
+    "plugin": {"id": "mine", "status": "loaded"},
+    "typedHooks": [{"name": "before_model_resolve", "priority": 50}],
+    "policy": {"allowConversationAccess": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        (LOADED, ""),
+        ({**LOADED, "plugin": {"status": "error"}}, "is error, not loaded"),
+        ({**LOADED, "typedHooks": []}, "registers no before_model_resolve"),
+        ({**LOADED, "policy": {}}, "allowConversationAccess is not granted"),
+        (None, "plugin.json"),
+    ],
+)
+def test_the_plugin_is_read_back(
+    gateway: Gateway, told: Any, problem: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setattr("anvil.hosts.gateway.READ_BACK_SECONDS", 0)
+    monkeypatch.setattr("anvil.hosts.gateway.PAUSE_SECONDS", 0.01)
+    if told is not None:
+        (gateway.home / "plugin.json").write_text(json.dumps(told))
+    run = play((plugin_loaded, {"login": True, "identity": "mine", "hook": "before_model_resolve"}))
+    assert bool(run.error) == bool(problem)
+    assert problem in caplog.text
+
+
+def test_the_intent_plugin_is_laid_down_whole_and_only_what_differs_again(gateway: Gateway) -> None:
+    files = plugin_texts()
+    wanted = (plugin_files, {"path": "~/plugins/intent", "files": files})
+    assert play(wanted).changed() == [True]
+    folder = gateway.home / "plugins" / "intent"
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == files
+    manifest, package = (json.loads(files[name]) for name in ("openclaw.plugin.json", "package.json"))
+    assert manifest["id"] == plugin_id()
+    assert {entry.removeprefix("./") for entry in package["openclaw"]["extensions"]} <= files.keys()
+    imported = {name for text in files.values() for name in re.findall(r'from "\./([^"]+)"', text)}
+    assert imported
+    assert imported <= files.keys()
+    kept = (folder / "hook.mjs").stat().st_ino
+    (folder / "decide.mjs").write_text("// edited\n")
+    assert play(wanted).changed() == [True]
+    assert (folder / "decide.mjs").read_text() == files["decide.mjs"]
+    assert (folder / "hook.mjs").stat().st_ino == kept
+    assert play(wanted).changed() == [False]
 
 
 def test_the_restart_reaches_the_login_path_only(gateway: Gateway) -> None:
