@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import msgspec
 import yaml
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from pyinfra.api.operation import OperationMeta, operation
 from pyinfra.context import host, state
 
-from anvil.deploys import options, selection
+from anvil.deploys import options, preflight, selection
 from anvil.deploys.changes import differing
 from anvil.deploys.site import Site, each, here
 from anvil.hosts.decision import Options, WantedService
@@ -31,6 +34,7 @@ from anvil.hosts.shell import Commands
 from anvil.render.services import ServiceSpec
 
 MIB_PER_GB = 1e9 / 2**20
+PREVIOUS = "compose.previous.yaml"
 
 
 @deploy("Serves")
@@ -107,8 +111,19 @@ def _bring_up(site: Site, only: tuple[str, ...]) -> None:
             needs=needs(site, spec),
             _ignore_errors=True,
         )
-    ready = _wait(site, done) if options.flag("wait", True) else {}
-    everything_up(name="Every serve is up", site_name=site.name, results={**done, **_renamed(ready)})
+    results = {**done, **_proved(site, done, recreate)} if options.flag("wait", True) else {**done}
+    everything_up(name="Every serve is up", site_name=site.name, results=results)
+
+
+def _proved(site: Site, done: Mapping[str, OperationMeta], recreate: tuple[str, ...]) -> dict[str, OperationMeta]:
+    """Waited for, judged, and taken back where the topology asks for it; results by what people call them."""
+    ready = _wait(site, done)
+    judged = preflight.gates(site, done, ready, recreate)
+    _restore(site, ready, judged)
+    return {
+        **{f"{name} (ready)": result for name, result in ready.items()},
+        **{f"{name} (preflight)": result for name, result in judged.items()},
+    }
 
 
 def _wait(site: Site, done: Mapping[str, OperationMeta]) -> dict[str, OperationMeta]:
@@ -125,11 +140,10 @@ def _wait(site: Site, done: Mapping[str, OperationMeta]) -> dict[str, OperationM
             _if=done[name].did_succeed,
             _ignore_errors=True,
         )
-    _restore(site, ready)
     return ready
 
 
-def _restore(site: Site, ready: Mapping[str, OperationMeta]) -> None:
+def _restore(site: Site, ready: Mapping[str, OperationMeta], judged: Mapping[str, OperationMeta]) -> None:
     """9.5: where the topology asks for it, the definition before this one comes back; the run fails all the same."""
     for name in each(site.topology.serves):
         spec = site.spec(name)
@@ -137,20 +151,23 @@ def _restore(site: Site, ready: Mapping[str, OperationMeta]) -> None:
             continue
         service_restored(
             name=f"Restore {name}",
-            runtime=site.runtime(spec.pull, "compose.previous.yaml"),
+            runtime=site.runtime(spec.pull, PREVIOUS),
             wanted=wanted(spec),
-            expected=expectation(spec),
-            _if=_failed(ready[name]),
+            # The previous definition may serve another model or window than the tiers now ask for.
+            expected=msgspec.structs.replace(expectation(spec), models_url=""),
+            before=partial(_revision_before, host, site.root, name),
+            _if=_failed(*(results[name] for results in (ready, judged) if name in results)),
             _ignore_errors=True,
         )
 
 
-def _failed(result: OperationMeta) -> Callable[[], bool]:
-    return lambda: not result.did_succeed()
+def _revision_before(on: Host, root: str, name: str) -> str:
+    service = _definitions(on.get_fact(FileText, f"{root}/{PREVIOUS}").text).get(name) or {}
+    return str((service.get("labels") or {}).get("anvil.revision") or "")
 
 
-def _renamed(ready: Mapping[str, OperationMeta]) -> dict[str, OperationMeta]:
-    return {f"{name} (ready)": result for name, result in ready.items()}
+def _failed(*results: OperationMeta) -> Callable[[], bool]:
+    return lambda: not all(result.did_succeed() for result in results)
 
 
 @operation()
@@ -170,8 +187,12 @@ def _live_definitions(site: Site) -> Mapping[str, Any]:
     """The services of the compose file on the host, to say what differs; anything unreadable says nothing."""
     if site.by_process or site.made.compose_text is None:
         return {}
+    return _definitions(host.get_fact(FileText, f"{site.root}/compose.yaml").text)
+
+
+def _definitions(text: str) -> Mapping[str, Any]:
     try:
-        document = yaml.safe_load(host.get_fact(FileText, f"{site.root}/compose.yaml").text)
+        document = yaml.safe_load(text)
     except yaml.YAMLError:
         return {}
     services = document.get("services") if isinstance(document, dict) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from pyinfra.api.command import FunctionCommand, PyinfraCommand
@@ -149,10 +149,18 @@ def container_retired(runtime: Runtime, container: str, service: str = "", forei
 
 
 @operation()
-def service_restored(runtime: Runtime, wanted: WantedService, expected: Expectation) -> Commands:
+def service_restored(
+    runtime: Runtime, wanted: WantedService, expected: Expectation, before: Callable[[], str]
+) -> Commands:
     """
     Bring the service back as the runtime's file of the previous definition has it, and wait until it is ready.
+
+    + before: the revision that file holds, "" when it has none to go back to
     """
-    announce(f"{wanted.name}: the previous definition is restored")
+    revision = before()
+    if not revision or revision == wanted.revision:
+        host.noop(f"{wanted.name}: there is no previous definition to restore")
+        return
+    announce(f"{wanted.name}: restored revision {revision}")
     yield from runtime.apply(Action(verb="up"), wanted)
     yield FunctionCommand(_await, (runtime, wanted, expected), {})
