@@ -181,8 +181,9 @@ class Intake:
         if part.caller:
             self._set_aside(part.caller, "unknown.caller")
         data = bytes(part.input)
-        if len(data) > _SHALLOW and self.strict and not check_depth(data, _SHALLOW):
-            self.shallow = False
+        if self.strict and data:
+            wire.check_numbers(part.input)
+            self.shallow = self.shallow and (len(data) <= _SHALLOW or check_depth(data, _SHALLOW))
         text = data.decode()
         return ToolCall(part.id, part.name, "" if text == "null" else text)
 
@@ -228,6 +229,8 @@ class Intake:
         self.names.add(name)
         if len(raw) > _SHALLOW:
             self.shallow = False
+        elif self.strict:
+            wire.check_numbers(raw)
 
 
 _READERS: dict[type, Callable[[Intake, Any], Block | None]] = {

@@ -63,6 +63,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 
 def _read(raw: Raw) -> Declared:
+    wire.check_numbers(raw)
     names: set[str] = set()
     try:
         entries = _TOOLS.decode(raw)

@@ -124,6 +124,10 @@ _PART = msgspec.json.Decoder(Part)
 _RAWS: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _STRING = msgspec.json.Decoder(str)
+_ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+# a value this short is cheaper to decode than to look into
+_SHORT = 256
+_QUOTE = 0x22
 _KINDS: dict[str, type[Struct]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (
@@ -140,7 +144,9 @@ def body(data: bytes) -> dict[str, Raw]:
     try:
         if not check_depth(data):
             raise BadRequest("the body nests deeper than 128 levels")
-        return fields(data or b"{}")
+        top = fields(data or b"{}")
+        _ANY.decode(data or b"{}")  # raw values are skipped: a number that overflows in one shows here only
+        return top
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not a valid JSON object: {error}") from None
 
@@ -150,6 +156,20 @@ def fields(data: bytes) -> dict[str, Raw]:
     if not data.isascii():
         data.decode()  # raw values are skipped, not decoded: their encoding is checked here
     return _OBJECT.decode(data)
+
+
+def check_numbers(raw: Raw) -> None:
+    """Raises ValidationError when a number within overflows. Long strings are passed over, not decoded."""
+    if len(raw) <= _SHORT:
+        _ANY.decode(raw)
+        return
+    try:
+        values = _OBJECT.decode(raw).values()
+    except msgspec.ValidationError:
+        values = {"": raw}.values()  # no object
+    for value in values:
+        if memoryview(value)[0] != _QUOTE:
+            _ANY.decode(value)
 
 
 def usual_messages(raw: Raw) -> list[WireMessage]:
