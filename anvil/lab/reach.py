@@ -14,7 +14,7 @@ from anvil.lab.endpoint import Endpoint
 
 PROBE_S = 5.0
 LIST_S = 15.0
-_POLL_S = 1.0
+_POLL_S = 0.5
 _WINDOW_KEYS = ("max_model_len", "max_context_length", "context_length")
 # what the engines themselves write as owned_by
 _OWNERS: Mapping[str, str] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llamacpp"}
