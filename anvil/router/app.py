@@ -1,23 +1,23 @@
-"""The door: granian's RSGI calls become requests with a route, a lane and an answer; the last resort for defects."""
+"""The door: a caller's request becomes a route, a lane and an answer; the last resort for defects."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from granian.rsgi import ProtocolClosed, ProtocolError
-
-from anvil.router import body, control, dialects, door, generate
-from anvil.router.door import Head, Refusal
+from anvil.router import control, dialects, door, generate
+from anvil.router.door import Refusal
 from anvil.router.exchange import CallerGone, Plain
 from anvil.router.lanes import busy
 from anvil.router.runtime import Runtime
-from anvil.router.watch import Outlet, Rounds, Watch
 
 if TYPE_CHECKING:
+    from anvil.router.http_request import HttpRequest
     from anvil.router.loading import Loaded
     from anvil.router.server import Listen, Shared
+
+# Bodies above this are admitted to memory only while the process-wide pool has room (contract 2.4).
+POOLED = 1_048_576
 
 
 class App:
@@ -25,109 +25,89 @@ class App:
 
     def __init__(self, loaded: Loaded, shared: Shared, listen: Listen) -> None:
         self.runtime = Runtime(loaded, shared, listen)
-        self._shared = shared
         self._tokens = loaded.tokens
         self._server = loaded.config.server
-        self._gulp_limit = body.gulp_limit(self._server)
         self._open = door.OPEN_PATHS | ({"/metrics"} if self._server.open_metrics else set())
-        self._loop: asyncio.AbstractEventLoop
-        self._rounds: Rounds
 
-    # -- granian
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._rounds = Rounds(loop, self._server.idle_timeout_s)
-        loop.add_signal_handler(signal.SIGUSR1, self.runtime.drain)
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self.runtime.start(loop)
-        self._shared.ready.set()
 
-    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def close(self) -> None:
         self.runtime.close()
 
-    async def __rsgi__(self, scope: Any, proto: Any) -> None:
-        method = scope.method
-        path = door.clean_path(scope.path)
-        head = door.read_head(scope.headers.items())
+    async def serve(self, request: HttpRequest) -> None:
+        """Answer one request; whatever happens, its connection learns that it is over."""
+        try:
+            await self._answer(request)
+        except asyncio.CancelledError:
+            if not request.gone:
+                raise
+        finally:
+            request.end()
+
+    async def _answer(self, request: HttpRequest) -> None:
+        method = request.method
+        path = door.clean_path(request.target)
         dialect = "openai"
         try:
-            dialect = self._admit(scope, head, path)
+            dialect = self._admit(request, path)
             name, item = door.find_route(method, path)
             if method == "POST":
-                await self._post(scope, proto, head, name, dialect)
-                return
-            plain = await self._get(scope, proto, head, name, item)
+                plain = await self._post(request, name)
+            else:
+                plain = await self._get(request, name, item)
             if plain is not None:
-                self._reply(proto, plain, head_only=method == "HEAD")
+                request.respond(plain, head_only=method == "HEAD")
         except Refusal as refusal:
-            await self._refuse(proto, head, refusal, dialect, method)
+            await self._refuse(request, refusal, dialect)
         except CallerGone:
-            self.runtime.caller_gone("body")
-        except (ProtocolClosed, ProtocolError):
             self.runtime.caller_gone("body")
         except Exception as error:  # the last resort: a defect is told, never a dropped connection
             self.runtime.defect(error)
-            self._reply(proto, _internal_error(dialect))
+            if not request.answered:
+                request.respond(_internal_error(dialect))
 
     # -- checks before the body
-    def _admit(self, scope: Any, head: Head, path: str) -> str:
+    def _admit(self, request: HttpRequest, path: str) -> str:
+        head = request.head
         if head.size_error:
             raise Refusal(431, "invalid_request", "headers too large", reason="framing", close=True)
-        if scope.http_version == "1.1" and "host" not in head.values:
+        if request.version == "1.1" and "host" not in head.values:
             raise Refusal(400, "invalid_request", "Host header missing", reason="framing", close=True)
         if self._tokens and path not in self._open and not door.authorised(head, self._tokens):
             raise Refusal(401, "authentication_error", "a valid token is needed", reason="auth", generic=True)
         return door.envelope(path)
 
-    async def _post(self, scope: Any, proto: Any, head: Head, name: str, dialect: str) -> None:
-        length = door.content_length(head, self._server.max_body_bytes)
+    async def _post(self, request: HttpRequest, name: str) -> Plain | None:
+        length = door.content_length(request.head, self._server.max_body_bytes)
         runtime = self.runtime
         if runtime.draining:
             raise busy(close=True)
-        address = ""
         if runtime.clients.limit:
-            address = scope.client.rsplit(":", 1)[0]
-            runtime.clients.enter(address)
+            runtime.clients.enter(request.client)
         try:
             lane = runtime.control_lane if name == "route" else runtime.serve_lane
             lane.enter()
             try:
-                await self._serve(
-                    Outlet(proto, self._loop, scope.http_version, scope.client), proto, head, name, length
-                )
+                data = await self._body(request, length)
+                return await generate.HANDLERS[name](runtime, request, request.head, data)
             finally:
                 lane.leave()
         finally:
-            if address:
-                runtime.clients.leave(address)
+            if runtime.clients.limit:
+                runtime.clients.leave(request.client)
 
-    async def _serve(self, outlet: Outlet, proto: Any, head: Head, name: str, length: int) -> None:
-        watch = Watch(outlet, proto, self._rounds, self._gulp_limit if length <= body.ONE_GULP else float("inf"))
+    async def _body(self, request: HttpRequest, length: int) -> bytes:
         try:
-            if length == 0:
-                data = b""
-            elif length <= body.ONE_GULP:
-                data = await proto()
-            else:
-                data = await self._large_body(proto, length)
-            watch.reading = False
-            plain = await generate.HANDLERS[name](self.runtime, watch.outlet, head, data)
-            if plain is not None:
-                self._reply(proto, plain)
+            if length <= POOLED:
+                return await request.body()
+            with self.runtime.pool.reserve(length):
+                return await request.body()
         except asyncio.CancelledError:
-            if watch.slow:
-                raise body.too_slow() from None
-            if not watch.gone:
-                raise
-        finally:
-            watch.stop()
+            self.runtime.caller_gone("body")
+            raise
 
-    async def _large_body(self, proto: Any, length: int) -> bytes:
-        if length <= body.POOLED:
-            return await body.read_body(proto, length, self._server)
-        with self.runtime.pool.reserve(length):
-            return await body.read_body(proto, length, self._server)
-
-    async def _get(self, scope: Any, proto: Any, head: Head, name: str, item: str) -> Plain | None:
+    async def _get(self, request: HttpRequest, name: str, item: str) -> Plain | None:
         handler = control.HANDLERS[name]
         if name == "healthz":
             return control.healthz(self.runtime)
@@ -135,35 +115,18 @@ class App:
             raise busy(close=True)
         self.runtime.control_lane.enter()
         try:
-            known = not self._tokens or door.authorised(head, self._tokens)
-            request = control.Request(
-                scope, head, item, known, Outlet(proto, self._loop, scope.http_version, scope.client)
-            )
-            return await handler(self.runtime, request)
+            known = not self._tokens or door.authorised(request.head, self._tokens)
+            return await handler(self.runtime, control.Request(request, item, known))
         finally:
             self.runtime.control_lane.leave()
 
-    # -- answers
-    def _reply(self, proto: Any, plain: Plain, *, head_only: bool = False) -> None:
-        headers = [("content-type", plain.content_type), ("server", "anvil"), *plain.headers]
-        if head_only:
-            proto.response_empty(plain.status, [*headers, ("content-length", str(len(plain.body)))])
-        else:
-            proto.response_bytes(plain.status, headers, plain.body)
-
-    async def _refuse(self, proto: Any, head: Head, refusal: Refusal, dialect: str, method: str) -> None:
+    async def _refuse(self, request: HttpRequest, refusal: Refusal, dialect: str) -> None:
         self.runtime.refused(refusal.reason)
-        close = refusal.close or not await self._drained(proto, head)
+        close = refusal.close or not await request.drained()
         module = dialects.caller("openai" if refusal.generic else dialect)
         data = module.error(refusal.status, refusal.type, refusal.message)
         headers = [*refusal.headers, ("connection", "close")] if close else refusal.headers
-        self._reply(proto, Plain(refusal.status, data, headers), head_only=method == "HEAD")
-
-    async def _drained(self, proto: Any, head: Head) -> bool:
-        value = head.values.get("content-length", "0")
-        if "transfer-encoding" in head.values or "content-length" in head.doubled or not value.isdigit():
-            return False
-        return await body.drain(proto, int(value[:20]))
+        request.respond(Plain(refusal.status, data, headers), head_only=request.method == "HEAD")
 
 
 def _internal_error(dialect: str) -> Plain:

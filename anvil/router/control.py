@@ -15,7 +15,8 @@ from msgspec import Struct
 from anvil.router import clients, models, readiness
 from anvil.router.decisions import BadQuery, TooManyFollowers, parse_query
 from anvil.router.door import POST_ROUTES, Head, Refusal
-from anvil.router.exchange import Plain, Watched
+from anvil.router.exchange import Plain
+from anvil.router.http_request import HttpRequest
 from anvil.router.lanes import busy
 
 if TYPE_CHECKING:
@@ -29,16 +30,17 @@ PAGE_HEADERS = [("content-security-policy", "default-src 'self'"), ("x-content-t
 class Request(Struct):
     """A GET past the door. ``known``: it carries a valid token, or none is needed."""
 
-    scope: Any
-    head: Head
+    http: HttpRequest
     item: str
     known: bool
-    outlet: Watched
+
+    @property
+    def head(self) -> Head:
+        return self.http.head
 
     @property
     def query(self) -> str:
-        text: str = self.scope.query_string
-        return text
+        return self.http.query
 
 
 def healthz(runtime: Runtime) -> Plain:
@@ -111,14 +113,11 @@ async def _follow(runtime: Runtime, request: Request, query: Any) -> None:
         raise Refusal(
             503, "server_busy", "too many followers", reason="busy", headers=[("retry-after", "1")], generic=True
         ) from None
-    watching = asyncio.ensure_future(request.outlet.gone())
-    watching.add_done_callback(lambda _: follower.close())
     try:
-        await request.outlet.start([])
+        await request.http.start([])
         async for data in follower:
-            await request.outlet.send(data)
+            await request.http.send(data)
     finally:
-        watching.cancel()
         follower.close()
 
 
@@ -152,7 +151,7 @@ async def harness_list(runtime: Runtime, request: Request) -> Plain:
 
 async def harness_item(runtime: Runtime, request: Request) -> Plain:
     try:
-        return clients.document(runtime, request.item, request.query, request.head, request.scope.scheme)
+        return clients.document(runtime, request.item, request.query, request.head, request.http.scheme)
     except clients.UnknownHarness:
         raise _unknown(f"no harness {request.item[:64]}") from None
     except clients.BadParameter as error:

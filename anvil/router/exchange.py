@@ -36,12 +36,6 @@ class Outlet(Protocol):
         """Raises CallerGone."""
 
 
-class Watched(Outlet, Protocol):
-    """An outlet that tells when its caller leaves."""
-
-    async def gone(self) -> None: ...
-
-
 class Plain(Struct):
     """A complete answer with a Content-Length."""
 

@@ -130,13 +130,13 @@ class Runtime:
                 self.backends[tier.id] = Backend(self.config, tier, binding.keys[tier.id], binding.models[tier.id])
 
     def drain(self) -> None:
-        """No new requests; what runs may finish for drain_timeout_s, then streams end with an error event."""
+        """No new requests; what runs may finish until ``cut``."""
         if not self.draining:
             self.draining = True
             self.recorder.followers.close()  # endless by nature: waiting for them would be waiting for the deadline
-            self._loop.call_later(self.config.server.drain_timeout_s, self._cut)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """The drain time is over: streams end with an error event."""
         for exchange in list(self.active):
             exchange.deadline = 0.0
             if exchange.connection is not None:

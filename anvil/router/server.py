@@ -1,4 +1,7 @@
-"""granian, held to our rules: one worker, validated reloads, restarts with back-off, drained shutdowns (3.2, 3.3)."""
+"""The main process: one worker, validated reloads, restarts with back-off, drained shutdowns (contract 3.2, 3.3).
+
+granian's process supervision, with our own worker (worker.py) behind it.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.net import SocketSpec
 from granian.server import Server
+from granian.server.mp import WorkerProcess
 from msgspec import Struct
 
 from anvil.router.config import ConfigError
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
     from anvil.router.loading import Loaded
 
-# Connections a worker holds at once, and the kernel's queue behind them (contract 2.4).
-CONNECTIONS = 1024
+# The kernel's queue of callers not yet accepted (contract 2.4).
+BACKLOG = 1024
 # A worker that lives this long after a crash is healthy again: the next restart is immediate.
 HEALTHY_S = 30.0
 BACKOFF_MAX_S = 30.0
 READY_S = 15.0
-# After our own drain deadline granian gets this much longer before it kills the worker.
+# After its own drain deadline a worker gets this much longer before it is killed.
 KILL_GRACE_S = 5
 
 
@@ -54,10 +55,10 @@ class Shared:
         self.ready = multiprocessing.Event()
 
 
-def _app(loaded: Loaded, shared: Shared, listen: Listen) -> Any:
-    from anvil.router.app import App  # the main process never needs the door
+def _work(loaded: Loaded, shared: Shared, listen: Listen, sock: socket.socket) -> None:
+    from anvil.router import worker  # the main process never needs the door
 
-    return App(loaded, shared, listen)
+    worker.run(loaded, shared, listen, sock)
 
 
 class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
@@ -78,10 +79,9 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
             workers=1,
             http=HTTPModes.http1,
             websockets=False,
-            backlog=CONNECTIONS,
+            backlog=BACKLOG,
             loop="uvloop",
             log_enabled=False,
-            http1_settings=HTTP1Settings(header_read_timeout=int(server.header_timeout_s * 1000)),
             workers_kill_timeout=int(server.drain_timeout_s) + KILL_GRACE_S,
             respawn_failed_workers=True,
             ssl_cert=listen.tls_cert,
@@ -98,15 +98,17 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
 
         granian binds one per worker on Linux (SO_REUSEPORT); the old one's queue is reset when it closes.
         """
-        self._ssp = SocketSpec(self.bind_addr, self.bind_port, self.backlog)
-        self._shd = self._ssp.build()
-        self._sfd = self._shd.get_fd()
-        self._ssp = None
-        self._sso = socket.socket(fileno=self._sfd)
+        family = socket.AF_INET6 if ":" in self.bind_addr else socket.AF_INET
+        self._sso = socket.create_server((self.bind_addr, self.bind_port), family=family, backlog=self.backlog)
         self._sso.set_inheritable(True)
 
+    def _drop_shared_socket(self) -> None:
+        self._sso.close()
+
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:
-        return super()._spawn_worker(idx, target, partial(_app, self.loaded, self._shared, self._listen))
+        return WorkerProcess(
+            parent=self, idx=idx, target=_work, args=(self.loaded, self._shared, self._listen, self._sso)
+        )
 
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:
         self.reload_signal = False
@@ -132,9 +134,7 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
             say("reload failed: the new worker did not start; the old one keeps serving")
             return
         self.wrks[0] = new
-        time.sleep(0.05)
-        _drain(old)
-        old.terminate()
+        _retire(old)
         old.join(self.workers_kill_timeout)
         if old.is_alive():
             old.kill()
@@ -163,11 +163,6 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         self.wrks[0] = worker
         worker.start()
 
-    def _stop_workers(self) -> None:
-        for worker in self.wrks:
-            _drain(worker)
-        super()._stop_workers()
-
     def shutdown(self, exit_code: int = 0) -> None:
         self.interrupt_children.clear()
         super().shutdown(exit_code)
@@ -179,8 +174,8 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
-def _drain(worker: Any) -> None:
-    """Tell a worker to refuse new requests and end its streams within the drain time."""
+def _retire(worker: Any) -> None:
+    """Tell a worker that another one has taken over: it finishes its requests and ends."""
     worker.interrupt_by_parent = True
     try:
         os.kill(worker.inner.pid, signal.SIGUSR1)

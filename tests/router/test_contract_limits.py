@@ -369,22 +369,25 @@ def test_an_open_follower_does_not_delay_a_shutdown(tier: Tiers, router: Routers
 
 
 def test_a_draining_worker_answers_503_and_says_so(tier: Tiers, router: Routers) -> None:
-    """The signal by which the main process tells its worker to drain, without the end that follows it."""
+    """On connections that callers kept; new ones find nobody."""
     release = threading.Event()
     slow = tier(stuck(release))
     running = router(config_toml(tier_toml("only", slow.url)))
     threads = hold(running, slow, 1)
+    kept = [httpx.Client(base_url=running.url, timeout=5, trust_env=False) for _ in range(3)]
     try:
+        for client in kept:
+            client.get("/healthz")
         parent = running.process.pid
         (worker,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        os.kill(int(worker), signal.SIGUSR1)
+        os.kill(int(worker), signal.SIGTERM)
         until = time.monotonic() + 3
-        while running.client.get("/healthz").json()["status"] != "draining" and time.monotonic() < until:
+        while kept[0].get("/healthz").json()["status"] != "draining" and time.monotonic() < until:
             time.sleep(0.02)
-        assert running.client.get("/healthz").json()["status"] == "draining"
-        assert running.client.get("/readyz").status_code == 503
-        asked = running.client.post("/v1/chat/completions", json={"model": "chat", "messages": [HI]})
-        for refused in (running.client.get("/v1/models"), asked):
+        assert kept[0].get("/healthz").json()["status"] == "draining"
+        assert kept[0].get("/readyz").status_code == 503
+        asked = kept[1].post("/v1/chat/completions", json={"model": "chat", "messages": [HI]})
+        for refused in (kept[2].get("/v1/models"), asked):
             assert (refused.status_code, refused.json()["error"]["type"]) == (503, "server_busy")
             assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
     finally:
