@@ -80,6 +80,7 @@ COMMANDS = {
     "onboard": ("anvil.cli.init", "init"),
     "render": ("anvil.cli.render", "render"),
     "preflight": ("anvil.cli.preflight", "command"),
+    "multiplexer": ("anvil.cli.multiplexer", "multiplexer"),
     "token": ("anvil.cli.token", "token"),
     "recipes": ("anvil.cli.recipes", "recipes"),
     "models": ("anvil.cli.models", "models"),

@@ -49,7 +49,7 @@ class Residency:
         self._change: asyncio.Task[None] | None = None
         self._swapping = False
         self._adopted = False
-        self._closed = False
+        self.closed = False
         # a container that may still hold the card; nothing starts before it is seen stopped
         self._stuck: Row | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -95,7 +95,7 @@ class Residency:
 
     def drain(self) -> None:
         """No new leases; who waits is refused. Leases end by themselves or through ``cut``."""
-        self._closed = True
+        self.closed = True
         self._wake()
 
     def cut(self) -> int:
@@ -107,7 +107,7 @@ class Residency:
 
     def close(self) -> None:
         """What is resident stays: the next start adopts it."""
-        self._closed = True
+        self.closed = True
         for task in list(self._tasks):
             task.cancel()
 
@@ -156,7 +156,7 @@ class Residency:
                 self._condition.notify_all()
 
     def _take(self, ticket: Ticket) -> Lease | None:
-        if self._closed:
+        if self.closed:
             raise Refused("backend_unavailable", "the multiplexer is shutting down")
         if ticket.error is not None:
             raise ticket.error
