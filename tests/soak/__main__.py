@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import click
 
-from tests.soak import flapping, storm
+from anvil.lab.fetch import Unavailable
+from tests.soak import flapping, prefix, storm
 from tests.soak.flapping import Flapping
 from tests.soak.storm import Storm
 
@@ -27,8 +28,11 @@ VARIANTS: tuple[tuple[str, Callable[[], flapping.Flap], str, bool], ...] = (
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--quick", is_flag=True, help="About 30 s: 4 s of flapping each, 100 callers a stage.")
 @click.option("--only", type=click.Choice(["flapping", "storm"]), help="One of the two.")
-def main(quick: bool, only: str | None) -> None:
+@click.option("--prefix", "prefixes", is_flag=True, help="Only this: what stable prefixes are worth on a real engine.")
+def main(quick: bool, only: str | None, prefixes: bool) -> None:
     """Flapping tiers and storms of callers that leave, against the real router with tiers on loopback."""
+    if prefixes:
+        sys.exit(_prefix())
     missed = 0
     if only != "storm":
         missed += sum([not reached for reached in _flapping(QUICK_S if quick else WHOLE_S)])
@@ -36,6 +40,24 @@ def main(quick: bool, only: str | None) -> None:
         missed += sum([not reached for reached in _storms(QUICK_RUNS if quick else WHOLE_RUNS)])
     print("soak: every figure reached" if not missed else f"soak: {missed} figures missed")
     sys.exit(1 if missed else 0)
+
+
+def _prefix() -> int:
+    print(f"A conversation of {prefix.TURNS} turns as Claude Code sends it, its billing line new in every request")
+    print("  tier: llama.cpp's llama-server with SmolLM2-135M-Instruct, one slot")
+    shares = []
+    try:
+        for stable in (True, False):
+            turns = prefix.run(stable=stable)
+            print(f"  stable_prefix = {str(stable).lower()}")
+            for number, turn in enumerate(turns, 1):
+                print(f"    turn {number}: {turn.cached} of {turn.prompt} prompt tokens cached, {turn.seconds:.1f} s")
+            shares.append(sum(turn.cached for turn in turns[1:]) / sum(turn.prompt for turn in turns[1:]))
+    except Unavailable as why:
+        print(f"scripts/soak: {why}", file=sys.stderr)
+        return 1
+    print(f"  cached from the second turn on: {shares[0]:.1%} with it, {shares[1]:.1%} without (figure: >= 90 % with)")
+    return 0 if shares[0] >= 0.9 else 1
 
 
 def _flapping(seconds: float) -> list[bool]:
