@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host
@@ -31,7 +30,7 @@ exit 0
 
 
 class Report(Answer, frozen=True, kw_only=True):
-    """What a kept report says. `failed`: one line a test; a report that cannot be read has status "error"."""
+    """What a kept report says. `failed`: tests and why; a report that cannot be read has status "error"."""
 
     passed: bool = False
     failed: tuple[str, ...] = ()
@@ -46,12 +45,8 @@ def report(text: str) -> Report:
     if not isinstance(document, dict) or document.get("schema") != "anvil.preflight/v1":
         return Report(status="error", error="its report is no anvil.preflight/v1 document")
     tests = [test for test in document.get("tests") or () if isinstance(test, dict)]
-    failed = tuple(_line(test) for test in tests if test.get("passed") is not True)
+    failed = tuple(f"{t.get('name')} ({t.get('class') or 'failed'})" for t in tests if t.get("passed") is not True)
     return Report(status="ok", passed=document.get("passed") is True, failed=failed)
-
-
-def _line(test: dict[str, Any]) -> str:
-    return f"{test.get('name')}: {test.get('class') or 'failed'}: {test.get('detail') or ''}".rstrip(": ")[:300]
 
 
 @operation()
@@ -78,8 +73,8 @@ def preflight_passed(
     verdict = report(told.text) if told.ok else Report(status="error", error="it could not be run; see above")
     if verdict.passed:
         return
-    why = verdict.error or "; ".join(verdict.failed) or "failed"
+    why = verdict.error or ", ".join(verdict.failed) or "no test passed"
     if required:
-        yield failing(f"{service}: preflight: {why}")
+        yield failing(f"{service}: preflight failed: {why}")
     else:
-        host.log_styled(f"WARN {service}: preflight: {why}", fg="yellow")
+        host.log_styled(f"WARN {service}: preflight failed: {why}", fg="yellow")
