@@ -81,3 +81,20 @@ export function keptNative(verdict, cloudClasses) {
   if (verdict.native || !(cloudClasses.has(verdict.preset) || cloudClasses.has(verdict.workClass))) return verdict;
   return { ...verdict, native: true, reason: "cloud-class" };
 }
+
+/**
+ * The override of a verdict. Work of the native provider needs one only where the gateway's own choice would be ours:
+ * then it is the first fallback of the gateway's document that is not ours. {} lets the gateway's choice stand.
+ */
+export function overrideOf(verdict, context, provider, document) {
+  if (!verdict.preset) return {};
+  if (!verdict.native) return { providerOverride: provider, modelOverride: verdict.preset };
+  return context?.modelProviderId === provider ? nativeModel(document, provider) : {};
+}
+
+function nativeModel(document, provider) {
+  const listed = document?.agents?.defaults?.model?.fallbacks;
+  const parts = (Array.isArray(listed) ? listed : []).map((reference) => /^([^/]+)\/(.+)$/.exec(reference));
+  const found = parts.find((part) => part !== null && part[1] !== provider);
+  return found ? { providerOverride: found[1], modelOverride: found[2] } : {};
+}

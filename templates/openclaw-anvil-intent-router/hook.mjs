@@ -1,6 +1,6 @@
 // The before_model_resolve hook: {} lets the gateway's own choice stand, otherwise provider and model together.
 import { ask as askRouter } from "./advice.mjs";
-import { classify, isChosen, judged, keptNative, promptText, question } from "./decide.mjs";
+import { classify, isChosen, judged, keptNative, overrideOf, promptText, question } from "./decide.mjs";
 import { loadKeywords } from "./keywords.mjs";
 import { DecisionLog } from "./log.mjs";
 import { Seen } from "./seen.mjs";
@@ -9,23 +9,30 @@ import { settings } from "./settings.mjs";
 const WARN_EVERY_MS = 60 * 60 * 1000;
 const STANDS = { workClass: null, native: true, authoritative: false };
 
-/** The handler `(event, context) -> Promise<override or {}>`. It never throws and waits for the router alone. */
-export function intentHook({ config, env = process.env, warn = () => {}, now = Date.now, log, seen, ask = askRouter }) {
+/**
+ * The handler `(event, context) -> Promise<override or {}>`. It never throws and waits for the router alone.
+ * `document` tells the gateway's own document as it is now.
+ */
+export function intentHook(given) {
+  const { config, env = process.env, now = Date.now, warn = () => {}, document = () => undefined } = given;
   const chosen = settings(config, env);
-  const parts = { chosen, env, ask, keywords: loadKeywords(), seen: seen ?? new Seen(now), rejected: hourly(warn, now) };
-  const written = log ?? new DecisionLog(chosen.log);
+  const log = given.log ?? new DecisionLog(chosen.log);
+  const parts = { chosen, env, ask: given.ask ?? askRouter, keywords: loadKeywords() };
+  Object.assign(parts, { seen: given.seen ?? new Seen(now), rejected: hourly(warn, now) });
   return async (event, context) => {
     let prompt = "";
     let verdict = { ...STANDS, reason: "error" };
+    let override = {};
     try {
       prompt = promptText(event?.prompt);
-      verdict = await decide(prompt, event, context, parts);
+      const found = await decide(prompt, event, context, parts);
+      override = overrideOf(found, context, chosen.provider, document());
+      verdict = found;
     } catch {
       // The turn goes on with the gateway's own choice.
     }
-    const override = verdict.native ? {} : { providerOverride: chosen.provider, modelOverride: verdict.preset };
     try {
-      written.write(record(verdict, override, context, prompt, now()));
+      log.write(record(verdict, override, context, prompt, now()));
     } catch {
       // A turn is worth more than its record.
     }

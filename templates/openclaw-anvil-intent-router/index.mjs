@@ -9,7 +9,8 @@ export default definePluginEntry({
   name: "Anvil intent router",
   description: "Sends each turn to the anvil preset that fits it, or leaves it to the native provider.",
   register(api) {
-    const hook = intentHook({ config: api.pluginConfig, warn: (text) => api.logger?.warn?.(text) });
+    const document = () => api.runtime?.config?.current?.() ?? api.config;
+    const hook = intentHook({ config: api.pluginConfig, document, warn: (text) => api.logger?.warn?.(text) });
     api.on("before_model_resolve", hook, { priority: PRIORITY });
   },
 });

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { CLASS_PRESET, classify, isChosen, judged, keptNative, promptText, question } from "../decide.mjs";
+import { CLASS_PRESET, classify, isChosen, judged, keptNative, overrideOf, promptText, question } from "../decide.mjs";
 import { EMBEDDED, loadKeywords } from "../keywords.mjs";
 
 const KEYWORDS = loadKeywords();
@@ -175,5 +175,25 @@ test("cloud classes are presets or work classes", () => {
   for (const [prompt, classes, native] of rows) {
     const found = keptNative(judged(null, of(prompt)), new Set(classes));
     assert.deepEqual([found.native, found.reason], [native, native ? "cloud-class" : "classify"], prompt);
+  }
+});
+
+test("native work leaves our provider for the first fallback that is not ours", () => {
+  const native = { preset: "planning", native: true };
+  const ours = { modelProviderId: "anvil", modelId: "chat" };
+  const listing = (...fallbacks) => ({ agents: { defaults: { model: { primary: "anvil/chat", fallbacks } } } });
+  const big = { providerOverride: "openrouter", modelOverride: "house/big" };
+  const rows = [
+    [native, ours, listing("anvil/review", "alias", "openrouter/house/big", "other/model"), big],
+    [native, ours, listing("anvil/review", "alias", "/x", 7), {}],
+    [native, ours, { agents: { defaults: { model: "anvil/chat" } } }, {}],
+    [native, ours, undefined, {}],
+    [native, { modelProviderId: "openai" }, listing("native/big"), {}],
+    [native, undefined, listing("native/big"), {}],
+    [{ native: true }, ours, listing("native/big"), {}],
+    [{ preset: "chat", native: false }, ours, listing("native/big"), { providerOverride: "anvil", modelOverride: "chat" }],
+  ];
+  for (const [verdict, context, document, expected] of rows) {
+    assert.deepEqual(overrideOf(verdict, context, "anvil", document), expected, JSON.stringify([context, document]));
   }
 });

@@ -143,6 +143,23 @@ test("a rejected token is said once an hour, and never shown", async () => {
   });
 });
 
+test("native work goes to the gateway's fallback at once when its own choice is ours", async () => {
+  const fallbacks = ["native/big"];
+  const document = () => ({ agents: { defaults: { model: { fallbacks } } } });
+  const { turn, records } = hooked({}, { document });
+  const ours = { modelProviderId: "anvil", modelId: "chat" };
+  const big = { providerOverride: "native", modelOverride: "big" };
+  assert.deepEqual(await turn("plan it", ours), big);
+  assert.deepEqual(await turn("plan it", { modelProviderId: "openai", modelId: "gpt" }), {});
+  assert.deepEqual(await turn("plan it", { ...ours, modelId: "planning" }), {});
+  assert.deepEqual(await turn("plan it", { ...ours, runId: "run-1" }), {});
+  const { ts, runId, sessionKey, ...first } = records[0];
+  const told = { source: "openclaw", intent: "planning", destination: "native", ...big };
+  assert.deepEqual(first, { ...told, authoritative: false, reason: "cloud-class", prompt_chars: 7 });
+  fallbacks[0] = "other/model";
+  assert.deepEqual(await turn("plan it", ours), { providerOverride: "other", modelOverride: "model" });
+});
+
 test("whatever breaks, the gateway's choice stands", async () => {
   const broken = () => {
     throw new Error("broken");
@@ -153,6 +170,7 @@ test("whatever breaks, the gateway's choice stands", async () => {
   assert.equal(records[0].reason, "error");
   assert.deepEqual(await hooked(asking, { ask: () => Promise.reject(new Error("broken")) }).turn("fix it"), {});
   assert.deepEqual(await hooked({}, { seen: { again: broken } }).turn("fix it"), {});
+  assert.deepEqual(await hooked({}, { document: broken }).turn("fix it"), {});
   assert.deepEqual(await hooked({}, { log: { write: broken } }).turn("fix it"), override("quick-edit"));
   const { hook } = hooked();
   for (const event of [undefined, null, {}, { prompt: 7 }]) {
