@@ -1,0 +1,116 @@
+"""Cached models as prune candidates, and what keeps them: topology, recipes, running containers, open files."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from anvil.lab.models.cache import Found, document, files
+from anvil.lab.models.facts import facts, is_real
+from anvil.lab.models.index import advice
+from anvil.lab.prune.plan import Candidate
+from anvil.topology.model import Custom, LlamaCpp, Topology
+
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.\w+)")
+_WEIGHTS = (".safetensors", ".gguf", ".bin")
+_DOCKER_SECONDS = 20
+
+
+def candidates(
+    found: Iterable[Found], computes: tuple[str, ...] = (), shown: Callable[[Path], str] = str
+) -> tuple[Candidate, ...]:
+    return tuple(_candidate(each, computes, shown) for each in found if each.cache)
+
+
+def _candidate(found: Found, computes: tuple[str, ...], shown: Callable[[Path], str]) -> Candidate:
+    told = facts(found)
+    return Candidate(
+        repo=found.repo,
+        path=shown(found.folder),
+        size_bytes=found.size_bytes + found.incomplete_bytes,
+        format=told.format,
+        whole=whole(found.snapshot),
+        real=is_real(found.repo, found.size_bytes, told.format, told.model_type),
+        incomplete_since=found.incomplete_since,
+        hazards=tuple(f"{each.level}: {each.sentence}" for each in advice(found.repo, told, computes)),
+    )
+
+
+def whole(snapshot: Path) -> bool:
+    """Weights are there, and none that the index or the shard numbers promise is missing."""
+    names = {str(path.relative_to(snapshot)) for path in files(snapshot)}
+    wanted: set[str] = set()
+    for name in names:
+        if name.endswith(".index.json"):
+            weights = document(snapshot / name).get("weight_map")
+            folder = name.rpartition("/")[0]
+            wanted |= {f"{folder}/{each}".lstrip("/") for each in set(_values(weights))}
+        elif match := _SHARD.fullmatch(name):
+            stem, _, count, suffix = match.groups()
+            wanted |= {f"{stem}-{part:05}-of-{count}{suffix}" for part in range(1, int(count) + 1)}
+    return wanted <= names and any(name.endswith(_WEIGHTS) for name in names)
+
+
+def _values(table: object) -> Iterator[str]:
+    yield from (str(value) for value in (table.values() if isinstance(table, dict) else ()))
+
+
+def topology_texts(topology: Topology) -> list[str]:
+    """Every word of serves and tiers, whatever mode or state: a draft model in an extra argument counts too."""
+    return [msgspec.json.encode([topology.serves, topology.tiers]).decode()]
+
+
+def takes_gguf(topology: Topology) -> bool:
+    return any(isinstance(serve, LlamaCpp | Custom) for serve in topology.serves.values())
+
+
+Run = Callable[[Sequence[str]], str | None]
+
+
+class DockerHangs(Exception):
+    """Containers may be running, and nobody can say which."""
+
+
+def docker(words: Sequence[str]) -> str | None:
+    """What docker printed, None when it is absent or says no: then no container of it runs here.
+
+    Raises DockerHangs: what runs is then unknown.
+    """
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_DOCKER_SECONDS, check=False)
+    except FileNotFoundError:
+        return None
+    except subprocess.TimeoutExpired:
+        raise DockerHangs(f"docker did not answer in {_DOCKER_SECONDS} s; what runs is unknown") from None
+    return done.stdout if done.returncode == 0 else None
+
+
+def container_texts(host: str | None, run: Run = docker) -> list[str]:
+    """Command lines of running containers."""
+    command = ["docker", *(["--host", f"ssh://{host}"] if host else [])]
+    ids = (run([*command, "ps", "-q"]) or "").split()
+    shown = (
+        run([*command, "inspect", "--format", "{{json .Config}} {{json .Path}} {{json .Args}}", *ids]) if ids else None
+    )
+    return [shown] if shown else []
+
+
+def open_files(processes: Path = Path("/proc")) -> list[str]:
+    """Paths of model caches that some process of this machine has open or mapped, as far as this user may see."""
+    found: set[str] = set()
+    for process in processes.glob("[0-9]*"):
+        try:
+            mapped = (process / "maps").read_text(errors="replace")
+            found |= {line.split(None, 5)[-1] for line in mapped.splitlines() if "models--" in line}
+            for descriptor in (process / "fd").iterdir():
+                target = os.readlink(descriptor)
+                if "models--" in target:
+                    found.add(target)
+        except OSError:
+            continue
+    return sorted(found)
