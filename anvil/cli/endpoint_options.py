@@ -75,6 +75,6 @@ def run(work: Coroutine[Any, Any, Value]) -> Value:
         raise SystemExit(INTERRUPTED) from None
 
 
-def document(report: msgspec.Struct) -> bytes:
+def document(report: msgspec.Struct | dict[str, Any]) -> bytes:
     """One JSON document for people and programs, with a line end."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
