@@ -1,14 +1,27 @@
-"""``anvil bootstrap``: a first quality profile from evaluations graded before (lab contract 6.2)."""
+"""``anvil bootstrap`` and ``anvil calibrate``: quality profiles from old evaluations and from live tiers (lab 6)."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+if TYPE_CHECKING:
+    from anvil.lab.calibrate.plan import Plan
+    from anvil.lab.calibrate.run import Generated, Report
+    from anvil.lab.judge import Judge
+
+FAILED = 1
 USAGE = 2
+UNREACHABLE = 3
+MISSING_PROGRAM = 127
+CALIBRATE_SCHEMA = "anvil.calibrate/v1"
 BOOTSTRAP_SCHEMA = "anvil.bootstrap/v1"
 
 
@@ -64,3 +77,148 @@ def refusal(command: str, message: str) -> SystemExit:
     for line in message.splitlines():
         print(f"anvil {command}: {line}", file=sys.stderr)
     return SystemExit(USAGE)
+
+
+# ---------------------------------------------------------------------------------------------- calibrate
+
+
+def _calibrate_options(command: Callable[..., None]) -> Callable[..., None]:
+    folder = click.Path(path_type=Path)
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout"),
+        click.option("--mkdir", is_flag=True, help="make missing parent folders"),
+        click.option("--force", is_flag=True, help="write over an existing candidate"),
+        click.option(
+            "--from-outputs", type=folder, help="second half: grade a folder of --generate-only, call no tier"
+        ),
+        click.option("--generate-only", type=folder, help="first half: only collect answers in this folder"),
+        click.option("--resume", is_flag=True, help="go on where an earlier run stopped"),
+        click.option("--judge-key-env", metavar="NAME", help="variable with the key of a judge given by URL"),
+        click.option("--judge-model", metavar="ID", help="the judge's model; needed for a URL"),
+        click.option("--judge", default="claude", show_default=True, metavar="claude|URL", help="who grades"),
+        click.option("--max-tokens", default=4096, show_default=True, help="cap of each answer, at least 4096"),
+        click.option("--tiers", default="", metavar="A,B", help="only these local tiers"),
+        click.option("--classes", default="", metavar="A,B", help="only these work classes"),
+        click.option("--eval-data", type=folder, help="folder of prompts; default: those that come with anvil"),
+        click.option("--i-understand-this-calls-real-tiers", "confirmed", is_flag=True, help="required to call tiers"),
+        click.option("--endpoint", "endpoints", multiple=True, metavar="TIER=URL", help="confirms what is called"),
+        click.option("--out", type=folder, help="the candidate profile to write"),
+        click.option("--mode", help="take the configuration of this mode; excludes --config"),
+        click.option("--config", help="the rendered router.toml"),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_calibrate_options
+def calibrate(
+    judge: str,
+    judge_model: str | None,
+    judge_key_env: str | None,
+    as_json: bool,
+    endpoints: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Measure local tiers with an independent judge and write a candidate profile. Promotes nothing.
+
+    Exit 0: done. 1: nothing could be graded, or the judge failed. 2: refused, nothing was called. 3: no tier answered.
+    """
+    from anvil.lab.calibrate import plan, run
+    from anvil.lab.judge.claude import BinaryMissing
+
+    environ = dict(os.environ)
+    around = run.Run(environ=environ, day=datetime.now(UTC).date().isoformat(), say=_say)
+    try:
+        lists: dict[str, Any] = {name: tuple(filter(None, flags.pop(name).split(","))) for name in ("tiers", "classes")}
+        asked = plan.Asked(**flags, **lists, endpoints=pairs("--endpoint", endpoints))
+        planned = plan.make(asked, environ)
+        for warning in planned.warnings:
+            _say(warning)
+        if asked.generate_only is not None:
+            raise SystemExit(_told_generated(run.generate(asked, planned, around), asked.generate_only, as_json))
+        chosen = _judge(judge, judge_model, judge_key_env, environ, planned)
+        report = run.measure(asked, planned, chosen, around)
+    except BinaryMissing as error:
+        _say(str(error))
+        raise SystemExit(MISSING_PROGRAM) from None
+    except (plan.Refused, BadPair, OSError) as error:
+        raise refusal("calibrate", str(error)) from None
+    assert asked.out is not None  # plan.make refuses a run without
+    raise SystemExit(_told(report, asked.out, chosen, as_json))
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        click.echo(f"anvil calibrate: {line}", err=True)
+
+
+def _judge(judge: str, model: str | None, key_env: str | None, environ: Mapping[str, str], planned: Plan) -> Judge:
+    """Raises Refused for a judge that cannot or must not be asked, BinaryMissing without the claude command."""
+    from anvil.lab.calibrate.plan import Refused, normalised
+    from anvil.lab.judge.claude import ClaudeJudge
+    from anvil.lab.judge.endpoint import EndpointJudge
+
+    if judge == "claude":
+        # keys of tiers and callers are no business of the judge's process
+        config = planned.config
+        secret = {*config.server.auth_env, *(tier.auth_env for tier in config.tiers)}
+        return ClaudeJudge({name: value for name, value in environ.items() if name not in secret}, model)
+    url = normalised(judge)
+    if url is None:
+        raise Refused(f"--judge {judge[:200]}: give claude or the URL of an OpenAI-compatible endpoint")
+    if not model:
+        raise Refused("--judge-model ID is missing: without it the judge's family cannot be told")
+    if same := [tier.id for tier in planned.config.tiers if normalised(tier.base_url) == url]:
+        raise Refused(f"--judge {judge[:200]}: is the tier {same[0]} itself; a model must not grade itself")
+    key = environ.get(key_env, "").strip() if key_env else ""
+    if key_env and not key:
+        raise Refused(f"--judge-key-env {key_env}: is not set; export it")
+    found = EndpointJudge(url, model, key or None)
+    if not found.families:
+        raise Refused(f"--judge-model {model[:100]}: its family cannot be told; name a model whose maker is known")
+    return found
+
+
+def _told_generated(found: Generated, folder: Path, as_json: bool) -> int:
+    then = f"anvil calibrate --config FILE --out candidate.json --from-outputs {folder}"
+    if as_json:
+        told = {"schema": CALIBRATE_SCHEMA, "folder": str(folder), "next": then, **_json(found)}
+        click.echo(msgspec.json.encode(told).decode())
+    else:
+        click.echo(f"{found.answers} answers in {folder}, {len(found.failures)} prompts without one")
+        click.echo(f"next, where the judge lives: {then}")
+    if found.answers:
+        return 0
+    return UNREACHABLE if found.unreachable else FAILED
+
+
+def _json(found: Generated | Report) -> dict[str, object]:
+    """All fields, prompts by name only."""
+    document: dict[str, object] = msgspec.to_builtins(found)
+    document["failures"] = [
+        {"tier_id": row.tier_id, "work_class": row.case.work_class, "prd": row.case.prd, "why": row.why}
+        for row in found.failures
+    ]
+    return document
+
+
+def _told(report: Report, out: Path, judge: Judge, as_json: bool) -> int:
+    from anvil.lab import profile_diff
+
+    then = profile_diff.promotion(out)
+    if as_json:
+        written = str(out) if report.rows else None
+        told = {"schema": CALIBRATE_SCHEMA, "out": written, "judge": judge.name, "next": then if report.rows else None}
+        click.echo(msgspec.json.encode({**told, **_json(report)}).decode())
+    elif report.difference is not None:
+        kept = f", {report.kept} rows of the live profile kept" if report.kept else ""
+        click.echo(f"{len(report.rows)} rows measured{kept}; judge {judge.name}; wrote {out}")
+        for line in profile_diff.lines(report.difference):
+            click.echo(line)
+        click.echo(f"next: {then}")
+    else:
+        click.echo("nothing was graded; no candidate was written", err=True)
+    if not report.rows and report.unreachable:
+        return UNREACHABLE
+    return 0 if report.rows and not report.judge_failures else FAILED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,9 +128,4 @@ def diff(
     if selected is None:
         click.echo("unknown tiers and stale rows cannot be told without --config", err=True)
     if not found.empty:
-        click.echo(f"next: {promotion(candidate)}")
-
-
-def promotion(candidate: Path) -> str:
-    """The command that shows, and without --dry makes, the candidate live."""
-    return f"pyinfra inventory/hosts.py deploy/promote.py --data {shlex.quote(f'profile={candidate}')} --dry --diff"
+        click.echo(f"next: {profile_diff.promotion(candidate)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -160,3 +162,8 @@ def _requests(replayed: Replayed) -> Iterator[str]:
         before, after = (" > ".join(order) or "nobody" for order in (move.live, move.candidate))
         yield f"{move.id}  {move.preset or 'inferred'} ({move.work_class or 'none'}): {before} -> {after}"
     yield f"{len(replayed.moved)} of {replayed.requests} recorded requests would be ordered differently"
+
+
+def promotion(candidate: Path) -> str:
+    """The command that shows, and without --dry makes, the candidate live."""
+    return f"pyinfra inventory/hosts.py deploy/promote.py --data {shlex.quote(f'profile={candidate}')} --dry --diff"
