@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from anvil.hosts.announce import announce
-from anvil.hosts.docker import ask, classify
+from anvil.hosts.announce import announce, warn
+from anvil.hosts.docker import DockerDaemon, ask, classify
 from anvil.hosts.services import failing
 from anvil.hosts.shell import Answer, Commands, Struct, reading, streamed
 
@@ -36,6 +38,28 @@ timeout {PULL_SECONDS} env -i PATH="$PATH" HOME="$HOME" ${{DOCKER_HOST:+DOCKER_H
   export HF_TOKEN
   exec "$@"' "$root" "$@" </dev/null 9>&-
 """
+# Runs inside the image, whose engine has the hub's client: what of the wanted files the volume still lacks, in bytes.
+SIZE = """import fnmatch, json, os, sys
+from huggingface_hub import HfApi
+repo, revision, folder, include, exclude = sys.argv[1:4] + [json.loads(word) for word in sys.argv[4:6]]
+def named(file, patterns):
+    return any(fnmatch.fnmatch(file, each + "*" if each.endswith("/") else each) for each in patterns)
+missing = 0
+for file in HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=30).siblings:
+    if (include and not named(file.rfilename, include)) or named(file.rfilename, exclude):
+        continue
+    blob = os.path.join(folder, "blobs", file.lfs.sha256 if file.lfs else file.blob_id)
+    if not os.path.exists(blob):
+        part = blob + ".incomplete"
+        missing += (file.size or 0) - (os.path.getsize(part) if os.path.exists(part) else 0)
+print("missing", missing)
+"""
+_SIZE = """root=$1; shift
+[ ! -f "$root/secrets.env" ] || . "$root/secrets.env"
+export HF_TOKEN
+limited 90 "$@"
+"""
+SPARE = 1.05  # Beside the weights, the volume takes lock files, links and what else is written meanwhile.
 
 
 class SnapshotAnswer(Answer, frozen=True, kw_only=True):
@@ -86,6 +110,46 @@ class HfSnapshot(FactBase[SnapshotAnswer]):
         )
 
 
+class SizeAnswer(Answer, frozen=True, kw_only=True):
+    """What a pull would still fetch. Anything but "ok": the hub did not tell."""
+
+    missing_bytes: int = 0
+
+
+class HubSize(FactBase[SizeAnswer]):
+    """Asks the hub for the repository's files and their sizes, with the same image and token that would pull them."""
+
+    def command(
+        self,
+        volume: str,
+        image: str,
+        repo: str,
+        revision: str,
+        include: tuple[str, ...],
+        exclude: tuple[str, ...],
+        root: str,
+    ) -> StringCommand:
+        run = ("docker", "run", "--rm", "--pull", "never", "-e", "HF_TOKEN", "-v", f"{volume}:{CACHE}:ro")
+        folder = f"{CACHE}/hub/models--{repo.replace('/', '--')}"
+        told = (repo, revision, folder, json.dumps(include), json.dumps(exclude))
+        return ask(_SIZE, root, *run, "--entrypoint", "python3", image, "-c", SIZE, *told)
+
+    def process(self, output: list[str]) -> SizeAnswer:
+        got = reading(output)
+        told = [line.removeprefix("missing ") for line in got.lines if line.startswith("missing ")]
+        if got.code or not told or not told[-1].isdigit():
+            return SizeAnswer(status="error", error=(got.lines or ["no answer"])[-1][:200])
+        return SizeAnswer(status="ok", missing_bytes=int(told[-1]))
+
+
+def no_room(size: SizeAnswer, free_bytes: int) -> str:
+    """Why the disk cannot take the pull, or ""; sizes in GB as vendors count them."""
+    if not size.ok or not free_bytes or free_bytes >= size.missing_bytes * SPARE:
+        return ""
+    needed = size.missing_bytes * SPARE / 1e9
+    return f"{needed:.1f} GB are needed on docker's disk, {free_bytes / 1e9:.1f} GB are free"
+
+
 @operation()
 def weights_present(weights: Weights, root: str, refresh: bool = False) -> Commands:
     """
@@ -93,13 +157,21 @@ def weights_present(weights: Weights, root: str, refresh: bool = False) -> Comma
 
     + refresh: ask the hub for the revision's current commit although a complete one is there
     """
-    live = host.get_fact(HfSnapshot, weights.volume, weights.image, weights.repo, weights.revision)
+    mine = (weights.volume, weights.image, weights.repo, weights.revision)
+    live = host.get_fact(HfSnapshot, *mine)
     if live.ok and live.complete and not refresh:
         host.noop(f"{weights.repo} is complete at {live.commit}")
         return
     if live.status in ("daemon_down", "tool_missing"):
         yield failing(f"{weights.repo}: {live.error}")
         return
+    size = host.get_fact(HubSize, *mine, weights.include, weights.exclude, root)
+    if blocked := no_room(size, host.get_fact(DockerDaemon).free_bytes):
+        announce(f"{weights.repo}: {blocked}")
+        yield failing(f"{weights.repo}: {blocked}")
+        return
+    if not size.ok:
+        warn(f"{weights.repo}: free space is not checked, the hub did not tell the size: {size.error}")
     missing = f"{len(live.incomplete)} files are incomplete" if live.ok else "not in the volume"
     announce(f"{weights.repo}: {'refreshed' if live.ok and live.complete else missing}")
     yield streamed(_PULL, root, f"{root}/weights-{weights.volume}.lock", *pull(weights))
