@@ -78,6 +78,7 @@ COMMANDS = {
     "harness": ("anvil.cli.harness", "harness"),
     "init": ("anvil.cli.init", "init"),
     "onboard": ("anvil.cli.init", "init"),
+    "doctor": ("anvil.cli.doctor", "doctor"),
     "render": ("anvil.cli.render", "render"),
     "preflight": ("anvil.cli.preflight", "command"),
     "bench": ("anvil.cli.bench", "command"),
@@ -89,4 +90,5 @@ COMMANDS = {
     "bootstrap": ("anvil.cli.calibrate", "bootstrap"),
     "profile": ("anvil.cli.profile", "profile"),
     "calibrate": ("anvil.cli.calibrate", "calibrate"),
+    "eval": ("anvil.cli.evaluate", "evaluate"),
 }
