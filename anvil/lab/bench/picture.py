@@ -10,9 +10,10 @@ from anvil.lab.bench.report import Level, Metrics, Report
 
 WIDTH, HEIGHT = 920, 430
 _TOP, _BOTTOM = 96, 348
-_PANELS = ((64, 400), (560, 800))  # left and right edge of the plots; the names of the lines stand beside them
+_PANELS = ((64, 400), (560, 790))  # left and right edge of the plots; the names of the lines stand beside them
 _TEXT, _QUIET, _GRID = "#1f2430", "#667085", "#e4e7ec"
 _LABEL_GAP = 15
+_LONGEST_NAME = 48
 Read = Callable[[Metrics], float | None]
 # name, colour, dash, figure in seconds
 _LATENCY: tuple[tuple[str, str, str, Read], ...] = (
@@ -22,15 +23,15 @@ _LATENCY: tuple[tuple[str, str, str, Read], ...] = (
     ("first token p50", "#175cd3", "", lambda m: _seconds(m.ttft_p50_ms)),
 )
 _THROUGHPUT: tuple[tuple[str, str, str, Read], ...] = (
-    ("all streams", "#067647", "", lambda m: m.throughput_tok_s),
-    ("one stream", "#6941c6", "", lambda m: m.decode_tok_s),
+    ("all together", "#067647", "", lambda m: m.throughput_tok_s),
+    ("one, decoding", "#6941c6", "", lambda m: m.decode_tok_s),
 )
 
 
 def svg(report: Report) -> str:
     """The report's levels side by side; one level is one point."""
     levels = report.levels
-    heading = f"{report.model}: latency and throughput against concurrency"
+    heading = f"{_short(report.model)}: latency and throughput against concurrency"
     below = f"{report.requests} requests a level, {_context(report)}, answers of at most {report.max_tokens} tokens"
     where = ", ".join(part for part in (report.engine, report.gpu_model, report.run_id) if part)
     parts = [
@@ -124,6 +125,10 @@ def _context(report: Report) -> str:
     if report.context_tokens:
         return f"prompts of about {report.context_tokens} tokens"
     return f"prompts of up to {report.max_context_tokens} tokens"
+
+
+def _short(model: str) -> str:
+    return model if len(model) <= _LONGEST_NAME else f"{model[:_LONGEST_NAME]}…"
 
 
 def _seconds(milliseconds: float | None) -> float | None:

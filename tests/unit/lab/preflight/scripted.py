@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -34,6 +35,8 @@ class Engine:
         self.headers: list[dict[str, str]] = []
         self.port = 0
         self.health: list[int] = []  # statuses to give first
+        self.numbers = itertools.count(1)
+        self.fail_every = 0  # this request of so many is answered 500
         self.most_at_once = self._at_once = 0
         self._lock = threading.Lock()
 
@@ -116,9 +119,11 @@ def events(engine: Engine, said: dict[str, Any]) -> Iterator[bytes]:
         yield event({"content": "sum("})
         return
     yield event({"role": "assistant", "content": None})
+    if engine.mode == "reasons_first":
+        yield event({"reasoning_content": "Hm."})
     if said.get("reasoning_content"):
         yield event({"reasoning_content": said["reasoning_content"]})
-    for word in (said.get("content") or "").split(" "):
+    for word in [] if engine.mode == "silent" else (said.get("content") or "").split():
         yield event({"content": word + " "})
         if engine.mode == "cut":
             return
@@ -165,7 +170,8 @@ class Handler(BaseHTTPRequestHandler):
             engine.bodies.append(body)
             engine.headers.append(dict(self.headers))
             time.sleep(engine.delay_s)
-            refused = REFUSALS.get(engine.mode)
+            flaky = engine.fail_every and next(engine.numbers) % engine.fail_every == 0
+            refused = (500, "out of luck") if flaky else REFUSALS.get(engine.mode)
             if refused:
                 self._json(refused[0], {"error": refused[1], "you": self.headers["Authorization"]})
             elif engine.mode == "not_json":
