@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import queue
 import threading
@@ -30,7 +31,10 @@ def find(path: str) -> Observe:
 
 
 class Observer:
-    """Calls the observer in a thread of its own; one that raises, blocks or is slow costs it records, no request."""
+    """Calls the observer in a thread of its own; one that raises, blocks or is slow costs it records, no request.
+
+    An observer with a ``close`` may end its work in it: it is called after the last record.
+    """
 
     def __init__(self, observe: Observe, dropped: Callable[[], None]) -> None:
         self._observe = observe
@@ -59,3 +63,9 @@ class Observer:
                 self._observe(decision)
             except Exception:  # an operator's code must not end the thread
                 self._dropped()
+        with contextlib.suppress(Exception):
+            getattr(self._observe, "close", _nothing)()
+
+
+def _nothing() -> None:
+    """For observers without an end of their own."""
