@@ -394,3 +394,5 @@ def test_a_draining_worker_answers_503_and_says_so(tier: Tiers, router: Routers)
         release.set()
         for thread in threads:
             thread.join(10)
+        for client in kept:
+            client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -114,12 +115,20 @@ def test_decisions_can_be_followed_live(tier: Tiers, router: Routers) -> None:
         cwd=ROOT,
         text=True,
     )
+    read, done = threading.Event(), threading.Event()
+
+    def ask() -> None:  # it may take the follower a while to start: what comes before it is not shown
+        while not read.wait(0.5):
+            running.client.post("/v1/chat/completions", json=BODY)
+        done.set()
+
     try:
-        time.sleep(1.0)
-        running.client.post("/v1/chat/completions", json=BODY)
+        threading.Thread(target=ask).start()
         assert follower.stdout is not None
         assert json.loads(follower.stdout.readline())["outcome"] == "served"
     finally:
+        read.set()
+        assert done.wait(10)
         follower.terminate()
         follower.communicate(timeout=5)
 
