@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import socket
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def test_nothing_completed_exits_1(mode: str, failures: dict[str, int]) -> None:
 
 
 def test_a_slow_engine_times_out() -> None:
-    with running(Engine(delay_s=0.3)) as engine:
+    with running(Engine(delay_s=2)) as engine:
         code, report = against(engine, "--requests", "3", "--timeout", "0.1", "--warmup", "0")
     assert (code, report["failures"]) == (1, {"timeout": 3})
 
@@ -134,13 +135,18 @@ def test_a_loading_engine_exits_3_and_is_asked_nothing() -> None:
 
 
 def test_so_many_at_once_and_a_warmup_before() -> None:
-    with running(Engine(delay_s=0.03)) as engine:
+    with running(Engine()) as engine:
+        engine.meeting = threading.Barrier(3)
+        code, _ = against(engine, "--warmup", "0")
+    assert (code, engine.most_at_once, len(engine.bodies)) == (0, 3, 6)
+    with running(Engine()) as engine:
         against(engine, "--warmup", "2")
-    assert (engine.most_at_once, len(engine.bodies)) == (3, 2 + 6)
+    assert len(engine.bodies) == 2 + 6
 
 
 def test_a_burst_is_all_at_once_and_all_the_same() -> None:
-    with running(Engine(delay_s=0.1)) as engine:
+    with running(Engine()) as engine:
+        engine.meeting = threading.Barrier(5)
         code, report = against(engine, "--burst", "5", "--warmup", "0")
     assert (code, engine.most_at_once, report["concurrency"], report["requests"]) == (0, 5, 5, 5)
     assert len(set(prompts(engine))) == 1
@@ -149,7 +155,7 @@ def test_a_burst_is_all_at_once_and_all_the_same() -> None:
 
 def test_a_sweep_runs_every_level_with_prompts_of_its_own(tmp_path: Path) -> None:
     drawn = tmp_path / "sweep.svg"
-    with running(Engine(delay_s=0.02)) as engine:
+    with running(Engine()) as engine:
         code, report = against(engine, "--sweep", "1,2,4", "--warmup", "0", "--svg-out", str(drawn))
     assert (code, [level["concurrency"] for level in report["levels"]]) == (0, [1, 2, 4])
     assert report["concurrency"] == 4

@@ -35,6 +35,7 @@ class Engine:
         self.headers: list[dict[str, str]] = []
         self.port = 0
         self.health: list[int] = []  # statuses to give first
+        self.meeting: threading.Barrier | None = None  # requests wait here until so many are there
         self.numbers = itertools.count(1)
         self.fail_every = 0  # this request of so many is answered 500
         self.most_at_once = self._at_once = 0
@@ -142,6 +143,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.engine = engine
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that gave up are part of the play."""
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
@@ -169,6 +173,8 @@ class Handler(BaseHTTPRequestHandler):
         with engine.busy():
             engine.bodies.append(body)
             engine.headers.append(dict(self.headers))
+            if engine.meeting is not None:
+                engine.meeting.wait(10)
             time.sleep(engine.delay_s)
             flaky = engine.fail_every and next(engine.numbers) % engine.fail_every == 0
             refused = (500, "out of luck") if flaky else REFUSALS.get(engine.mode)
