@@ -45,6 +45,9 @@ USED_BY: Mapping[str, Collection[str] | None] = {
     "memory": ("experiment",),
     "extra_args": ("experiment",),
     "present": ("experiment",),
+    "execute": ("cache_prune",),
+    "protect": ("cache_prune",),
+    "include_servable": ("cache_prune",),
 }
 _PYINFRA = ("ssh_", "winrm_", "local_", "_")
 _TRUE, _FALSE = ("true", "1", "yes", "True"), ("false", "0", "no", "False")
