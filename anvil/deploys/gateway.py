@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from anvil.deploys import options
 from anvil.deploys.site import Site, each, here, secrets_complete
 from anvil.harness import json5_document, json5_edit, masking, openclaw, openclaw_features, openclaw_merge
 from anvil.harness.model import Model, Router, title
+from anvil.hosts.env_line import env_line, line_of
 from anvil.hosts.gateway import (
     OpenClawCli,
     OpenClawSchema,
@@ -37,6 +38,7 @@ from anvil.topology.model import Gateway, Topology
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "templates" / "openclaw-anvil-intent-router"
 VOCABULARY = ROOT / "anvil" / "router" / "vocabulary.json"
+ENVIRONMENT = "~/.openclaw/.env"
 HOOK = "before_model_resolve"
 FLOOR = (2026, 4, 21)
 TESTED = ("2026.6", "2026.9")
@@ -92,7 +94,7 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
     presets = tuple(key.removeprefix("anvil/") for key in windows_of(site.topology))
     release = "" if options.flag("allow_drift", False) else site.built.artefacts.release.id
     router_reachable(name=f"Path of {name}", base_url=base, presets=presets, release=release, token=token, _sudo=False)
-    plugin = _plugin(name, gateway)
+    deep = [each for each in (_plugin(name, gateway), *_tokens(site, name, gateway)) if each is not None]
     document = json_file(
         name=f"Document of {name}",
         path=gateway.config,
@@ -100,7 +102,7 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
         judge=judge(gateway.login_shell, known.pinned),
         _sudo=False,
     )
-    _restart(name, gateway, known, windows, document, plugin)
+    _restart(name, gateway, known, windows, document, deep)
     gateway_in_step(name=f"Read back {name}", login=gateway.login_shell, wanted=windows, _sudo=False)
     if gateway.plugin is not None:
         plugin_loaded(
@@ -138,22 +140,23 @@ def _restart(
     known: Known,
     windows: Windows,
     document: OperationMeta,
-    plugin: OperationMeta | None,
+    deep: Sequence[OperationMeta],
 ) -> None:
+    """`deep`: what a running gateway never takes up by itself, the plugin's code and the token."""
     mode = options.text("restart", gateway.restart)
     if mode not in ("auto", "always", "never"):
         raise PyinfraError(f"--data restart={mode}: expected auto, always or never")
     if mode == "never":
         host.log(f"WARN {name}: not restarted, the running gateway may be stale")
-    code_changed: Callable[[], bool] = (lambda: plugin.did_change()) if plugin is not None else (lambda: False)
-    changed: Callable[[], bool] = lambda: document.did_change() or code_changed()  # noqa: E731 - two short guards
+    deep_changed: Callable[[], bool] = lambda: any(each.did_change() for each in deep)  # noqa: E731 - two short guards
+    changed: Callable[[], bool] = lambda: document.did_change() or deep_changed()  # noqa: E731
     live_edits = known.features.has_model_policy and mode == "auto"
     gateway_restarted(
         name=f"Restart {name}",
         login=gateway.login_shell,
         wanted=windows,
-        applies_itself=lambda: live_edits and not code_changed(),
-        why="its document or plugin changed" if mode == "auto" else mode,
+        applies_itself=lambda: live_edits and not deep_changed(),
+        why="its document, plugin or token changed" if mode == "auto" else mode,
         _if={"auto": changed, "always": lambda: True, "never": lambda: False}[mode],
         _sudo=False,
     )
@@ -190,6 +193,19 @@ def _plugin(name: str, gateway: Gateway) -> OperationMeta | None:
     if gateway.plugin is None:
         return None
     return plugin_files(name=f"Plugin of {name}", path=gateway.plugin.path, files=plugin_texts(), _sudo=False)
+
+
+def _tokens(site: Site, called: str, gateway: Gateway) -> Iterator[OperationMeta]:
+    """13.4: each token the gateway's document names, put into the file that OpenClaw reads its environment from."""
+    if gateway.token_delivery != "openclaw-env":  # noqa: S105 - a way of delivery, no secret
+        return
+    named = [*site.topology.router.token[:1], (gateway.plugin.token if gateway.plugin else None) or ""]
+    for variable in (name for name in dict.fromkeys(named) if name in site.built.held.values):
+        try:
+            line = line_of(variable, site.built.held.values[variable].unmask())
+        except ValueError as refused:
+            raise PyinfraError(f"gateways.{called}.token_delivery: {refused}") from None
+        yield env_line(name=f"{variable} of {called}", path=ENVIRONMENT, variable=variable, line=line, _sudo=False)
 
 
 def plugin_texts() -> dict[str, str]:
