@@ -79,6 +79,8 @@ COMMANDS = {
     "init": ("anvil.cli.init", "init"),
     "onboard": ("anvil.cli.init", "init"),
     "doctor": ("anvil.cli.doctor", "doctor"),
+    "logs": ("anvil.cli.logs", "logs"),
+    "modes": ("anvil.cli.modes", "modes"),
     "render": ("anvil.cli.render", "render"),
     "preflight": ("anvil.cli.preflight", "command"),
     "bench": ("anvil.cli.bench", "command"),

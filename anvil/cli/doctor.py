@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import msgspec
 from anvil import __version__
 from anvil.cli import topology_file
 from anvil.cli.topology_file import FAILED, USAGE, stop
+from anvil.lab import machine_shell
 from anvil.lab.controller_doctor import Check, software
 from anvil.topology import load
 
@@ -84,16 +84,8 @@ def _held(file: Path, env_file: Path | None) -> inventory.Held:
 
 def _here(topology: Topology, local: bool) -> list[str]:
     """Names of machines that are this one: by address, or because the operator says so of the one that serves."""
-    own = {"127.0.0.1", "::1", socket.gethostname(), *_addresses()}
-    found = [name for name, machine in topology.machines.items() if machine.address in own]
+    found = [name for name, machine in topology.machines.items() if machine_shell.is_here(machine)]
     return found or ([topology.router.machine] if local else [])
-
-
-def _addresses() -> set[str]:
-    try:
-        return {str(row[4][0]) for row in socket.getaddrinfo(socket.gethostname(), None)}
-    except OSError:
-        return set()
 
 
 def _reached(found: Topology | None, here: list[str], url: str | None, release: str | None) -> list[Check]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
 
-CONNECT_SECONDS = 10
+from anvil.lab import machine_shell
+from anvil.lab.machine_shell import UNREACHABLE, Runner, run
+
 ALL_SECONDS = 180  # A cold cache of many thousand files is measured once.
-UNREACHABLE = 255  # ssh's own exit status, as opposed to the script's.
 
 # Looks, never changes. `limited` keeps a hung daemon from holding everything up.
 SCRIPT = r"""
@@ -101,46 +101,25 @@ class Facts(Struct, frozen=True, kw_only=True):
     models: tuple[CachedModel, ...] = ()
 
 
-class Ran(Struct, frozen=True, kw_only=True):
-    code: int
-    out: str
-    err: str = ""
-
-
-# argv, text for its stdin, seconds -> what happened; FileNotFoundError when the program is missing.
-Runner = Callable[[Sequence[str], str, float], Ran]
-
-
 class FactsError(Exception):
     """The machine could not be asked."""
 
 
-def run(argv: Sequence[str], text: str, seconds: float) -> Ran:
-    """A child process of this machine. Raises FileNotFoundError."""
-    try:
-        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return Ran(code=124, out="", err=f"no answer within {seconds:g} s")
-    return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
-
-
 def here(runner: Runner = run) -> Facts:
     """Of this machine. Raises FactsError, FileNotFoundError (no shell)."""
-    return _asked(["sh", "-s"], "this machine", runner)
+    return _asked(machine_shell.here(), "this machine", runner)
 
 
 def there(target: str, runner: Runner = run) -> Facts:
     """Of USER@HOST, as ssh knows it. Raises FactsError, FileNotFoundError (no ssh)."""
-    options = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}")
-    return _asked(["ssh", *options, "--", target, "sh", "-s"], target, runner)
+    return _asked(machine_shell.there(target), target, runner)
 
 
 def _asked(argv: Sequence[str], name: str, runner: Runner) -> Facts:
     ran = runner(argv, SCRIPT, ALL_SECONDS)
     if ran.code:
-        why = (ran.err.strip().splitlines() or [f"exit status {ran.code}"])[-1]
         how = "ssh cannot reach it" if ran.code == UNREACHABLE and argv[0] == "ssh" else f"{argv[0]} failed"
-        raise FactsError(f"{name}: {how}: {why}")
+        raise FactsError(f"{name}: {how}: {ran.why()}")
     return parsed(ran.out)
 
 

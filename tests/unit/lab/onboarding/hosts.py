@@ -27,7 +27,7 @@ printf '%%s\\n' "$@" >"%(log)s"
 %(fail)s
 while [ "$1" != -- ]; do shift; done
 shift 2
-exec "$@"
+exec sh -c "$*"
 """
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from anvil.lab.machine_shell import Ran
 from anvil.lab.onboarding import facts, naming, selecting
-from anvil.lab.onboarding.facts import CachedModel, Card, FactsError, Ran
+from anvil.lab.onboarding.facts import CachedModel, Card, FactsError
 from tests.unit.lab.onboarding import hosts
 
 TWO = (
