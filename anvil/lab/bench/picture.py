@@ -10,7 +10,7 @@ from anvil.lab.bench.report import Level, Metrics, Report
 
 WIDTH, HEIGHT = 920, 430
 _TOP, _BOTTOM = 96, 348
-_PANELS = ((64, 400), (560, 790))  # left and right edge of the plots; the names of the lines stand beside them
+_PANELS = ((64, 400), (580, 790))  # left and right edge of the plots; the names of the lines stand beside them
 _TEXT, _QUIET, _GRID = "#1f2430", "#667085", "#e4e7ec"
 _LABEL_GAP = 15
 _LONGEST_NAME = 48
