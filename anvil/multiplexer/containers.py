@@ -35,5 +35,5 @@ class Containers(Protocol):
     async def tail(self, row: Row) -> str:
         """Its last lines of output."""
 
-    def close(self) -> None:
-        """The multiplexer ends: let go, at once and without waiting."""
+    async def release(self) -> None:
+        """The multiplexer ends; never raises."""

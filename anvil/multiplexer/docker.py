@@ -79,8 +79,8 @@ class Docker:
         query = f"logs?stdout=1&stderr=1&tail={TAIL_LINES}"
         return unframed(await self._call("GET", row, query, good=(200,))).decode(errors="replace")
 
-    def close(self) -> None:
-        """Nothing is held: containers outlive us."""
+    async def release(self) -> None:
+        """Nothing is held: containers outlive us, and the next start adopts them."""
 
     async def _call(self, method: str, row: Row, what: str, *, good: tuple[int, ...], limit: float = CALL_S) -> bytes:
         path = f"/containers/{quote(row.container, safe='')}/{what}"

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from anvil.multiplexer.config import Row
 from anvil.multiplexer.containers import ContainerError, Containers
 
-POLL_S = 0.5
+# Looks at a container that starts or stops: soon, then less often; lab.md 11 allows 2 s at most.
+FIRST_LOOK_S = 0.05
+LAST_LOOK_S = 1.0
 # A stop that the runtime reported may take a moment to show.
 CONFIRM_S = 5.0
 TAIL_CHARS = 600
@@ -47,9 +49,11 @@ class Lifecycle:
         """Wait for a started container. Raises StartFailed at once when it exits, else after start_timeout_s."""
         try:
             async with asyncio.timeout(row.start_timeout_s):
+                wait = FIRST_LOOK_S
                 while not await self._ready(row):
                     await self._require_running(row)
-                    await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(wait)
+                    wait = min(wait * 1.5, LAST_LOOK_S)
         except TimeoutError:
             raise StartFailed(f"{row.container} was not ready within {row.start_timeout_s:g} s") from None
         except ContainerError as error:
@@ -63,7 +67,7 @@ class Lifecycle:
             await self.containers.stop(row)
             async with asyncio.timeout(CONFIRM_S):
                 while (await self.containers.inspect(row)).running:
-                    await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(FIRST_LOOK_S)
         except ContainerError as error:
             raise StillRunning(row, str(error)) from None
         except TimeoutError:

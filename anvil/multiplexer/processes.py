@@ -14,31 +14,58 @@ from anvil.multiplexer.config import Row
 from anvil.multiplexer.containers import ContainerError, State
 
 GRACE_S = 30.0
+LOOK_S = 0.02
+WATCH_S = 0.5
 TAIL_LINES = 20
 LINE_CAP = 65_536
 
 
 class Child:
-    """One process and the last lines it wrote."""
+    """One process, its group and the last lines it wrote."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+        self._process = process
+        self._swept = False
         self.started_at = f"{time.time():020.6f}"
         self.lines: deque[str] = deque(maxlen=TAIL_LINES)
-        self.reader = asyncio.get_running_loop().create_task(self._read())
+        loop = asyncio.get_running_loop()
+        self._tasks = (loop.create_task(self._read()), loop.create_task(self._gone(WATCH_S)))
+
+    @property
+    def code(self) -> int | None:
+        """None while it runs."""
+        return self._process.returncode
+
+    async def end(self) -> None:
+        """Returns when the process and its group are gone."""
+        if self.code is None:
+            self._signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(GRACE_S):
+                    await self._gone(LOOK_S)
+            except TimeoutError:
+                self._signal(signal.SIGKILL)
+        await self._gone(LOOK_S)
 
     async def _read(self) -> None:
-        stream = self.process.stdout
+        stream = self._process.stdout
         assert stream is not None
         while data := await stream.read(LINE_CAP):
             # pieces of lines are joined well enough for a message
             self.lines.extend(data.decode(errors="replace").splitlines())
-        await self.process.wait()
 
-    def signal(self, number: int) -> None:
+    async def _gone(self, every: float) -> None:
+        """Looks, because asyncio's wait() may also wait for whoever inherited the output."""
+        while self.code is None:
+            await asyncio.sleep(every)
+        if not self._swept:  # once: later the number of its group may be another's
+            self._swept = True
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
         """To the whole group: an engine's own children hold the card too."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, number)
+            os.killpg(self._process.pid, number)
 
 
 class Processes:
@@ -49,7 +76,7 @@ class Processes:
 
     async def start(self, row: Row) -> None:
         child = self._children.get(row.container)
-        if child is not None and child.process.returncode is None:
+        if child is not None and child.code is None:
             return
         _require_free(row)
         try:
@@ -67,39 +94,22 @@ class Processes:
 
     async def stop(self, row: Row) -> None:
         child = self._children.get(row.container)
-        if child is None:
-            return
-        child.signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(GRACE_S):
-                await child.process.wait()
-        except TimeoutError:
-            child.signal(signal.SIGKILL)
-            await child.process.wait()
-        child.signal(signal.SIGKILL)  # what the engine left of its group
+        if child is not None:
+            await child.end()
 
     async def inspect(self, row: Row) -> State:
         child = self._children.get(row.container)
         if child is None:
             return State(running=False)
-        code = child.process.returncode
-        return State(code is None, code, child.started_at)
+        return State(child.code is None, child.code, child.started_at)
 
     async def tail(self, row: Row) -> str:
         child = self._children.get(row.container)
-        if child is None:
-            return ""
-        if child.process.returncode is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await asyncio.shield(child.reader)
-        return "\n".join(child.lines)
+        return "\n".join(child.lines) if child else ""
 
-    def close(self) -> None:
+    async def release(self) -> None:
         """Children end with us: nobody else would know that they hold the card."""
-        for child in self._children.values():
-            if child.process.returncode is None:
-                child.signal(signal.SIGKILL)
+        await asyncio.gather(*(child.end() for child in self._children.values()))
 
 
 def _require_free(row: Row) -> None:

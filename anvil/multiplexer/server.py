@@ -54,11 +54,15 @@ async def _served(config: MultiplexerConfig, tokens: tuple[bytes, ...], sock: so
     relay.residency = Residency(config, Lifecycle(containers, relay.ready), guard, log)
     app = App(limits, tokens, relay.residency, relay, log)
     told = _told()
-    with closing(log), closing(containers), closing(relay), closing(relay.residency):
-        relay.residency.open()
-        with closing(Listener(sock, app.serve, limits, lambda reason: None)) as listener:
-            await told.wait()
-            await _finished(listener, relay.residency, limits.drain_timeout_s, log)
+    with closing(log):
+        try:
+            relay.residency.open()
+            with closing(relay), closing(Listener(sock, app.serve, limits, lambda reason: None)) as listener:
+                await told.wait()
+                await _finished(listener, relay.residency, limits.drain_timeout_s, log)
+        finally:
+            relay.residency.close()
+            await containers.release()
 
 
 def _told() -> asyncio.Event:

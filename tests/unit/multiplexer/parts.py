@@ -100,7 +100,7 @@ class Fake:
     async def tail(self, row: Row) -> str:
         return f"last words of {row.name}"
 
-    def close(self) -> None:
+    async def release(self) -> None:
         return
 
     async def ready(self, row: Row) -> bool:
