@@ -1,0 +1,166 @@
+"""The sampler: returns at once, loses rather than waits, keeps secrets, writes only a candidate (router 21.3)."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anvil.lab import sampler as sampling
+from anvil.lab.judge import Sample
+from anvil.lab.sampler import PENDING, WORKERS, Grade, Sampler, checked, judged
+from anvil.router import profile
+from anvil.router.fingerprint import fingerprint
+from anvil.router.profile import Row
+from anvil.router.redact import Scrubber
+from tests.unit.lab.judge.scripted import Told
+from tests.unit.router.routing import config, local
+
+SMALL = local("small", extra_body={"think": False})
+CLAUDE = local("twin", model="claude-twin")
+CONFIG = config(SMALL, CLAUDE)
+
+Make = Callable[..., Sampler]
+
+
+@pytest.fixture
+def sampler(tmp_path: Path) -> Iterator[Make]:
+    made: list[Sampler] = []
+
+    def make(grader: Any, **options: Any) -> Sampler:
+        made.append(Sampler(CONFIG, grader, tmp_path / "candidate.json", **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def rows(folder: Path) -> list[Row]:
+    return profile.read((folder / "candidate.json").read_bytes(), "candidate")[1]
+
+
+def test_a_grade_becomes_a_row_of_the_candidate(sampler: Make, tmp_path: Path) -> None:
+    judge = Told([20])
+    one = sampler(judged(judge))
+    one.observe("plan it", "### T001", "planning", SMALL)
+    assert one.drain(5)
+    (row,) = rows(tmp_path)
+    assert (row.tier_id, row.work_class, row.decision, row.quality_score, row.sample_n) == (
+        "small", "planning", "deny", 0.8, 1,
+    )  # fmt: skip
+    assert (row.fingerprint, row.reasoning, row.source_evals) == (fingerprint(SMALL), {"think": False}, ["live"])
+    assert json.loads((tmp_path / "candidate.json").read_text())["mode"] == "live"
+    assert judge.asked == [Sample("planning", "plan it", "### T001")]
+
+
+def test_grades_add_up_over_restarts_and_keep_the_rows_of_the_live_profile(sampler: Make, tmp_path: Path) -> None:
+    live = [Row(tier_id="small", work_class="review", decision="deny", quality_score=0.2)]
+    for score in (0.5, 1.0):
+        one = sampler(lambda *_, score=score: score, live=live)
+        one.observe("q", "a", "chat", SMALL)
+        assert one.drain(5)
+        one.close()
+    found = {row.work_class: row for row in rows(tmp_path)}
+    assert (found["chat"].quality_score, found["chat"].sample_n) == (0.75, 2)
+    assert (found["review"].decision, found["review"].source_evals) == ("deny", [])
+
+
+def test_it_returns_at_once_and_drops_what_is_too_much(sampler: Make) -> None:
+    release = threading.Event()
+    running = threading.Semaphore(0)
+
+    def slow(*_: object) -> float:
+        running.release()
+        assert release.wait(10)
+        return 1.0
+
+    one = sampler(slow)
+    started = time.perf_counter()
+    for _ in range(PENDING + 7):
+        one.observe("q", "a", "chat", SMALL)
+    assert time.perf_counter() - started < 1
+    assert (one.pending, one.dropped) == (PENDING, 7)
+    assert all(running.acquire(timeout=5) for _ in range(WORKERS))
+    assert not running.acquire(timeout=0.05), "no more than two at a time"
+    assert not one.drain(0.01)
+    release.set()
+    assert one.drain(10)
+    assert (one.pending, one.errors) == (0, {})
+
+
+def test_the_rate_decides_what_is_graded(sampler: Make) -> None:
+    draws = iter([0.0, 0.25, 0.5, 0.99])
+    seen: list[Sample] = []
+    one = sampler(lambda sample, tier: seen.append(sample) or 1.0, rate=0.5, draw=lambda: next(draws))
+    for number in range(4):
+        one.observe(str(number), "a", "chat", SMALL)
+    assert one.drain(5)
+    assert sorted(sample.request for sample in seen) == ["0", "1"]
+
+
+def test_secrets_and_dropped_fields_reach_no_grader(sampler: Make) -> None:
+    seen: list[Sample] = []
+    one = sampler(
+        lambda sample, tier: seen.append(sample) or 1.0,
+        scrubber=Scrubber(["my-very-own-secret"]),
+        drop=("system", "metadata"),
+    )
+    request = {"system": "internal", "messages": [{"role": "user", "content": "use my-very-own-secret and sk-abcdef123"}],
+               "api_key": "hunter2hunter2", "tools": [{"metadata": {"user": "ada"}}]}  # fmt: skip
+    one.observe(request, "Bearer abcdefghij", "chat", SMALL)
+    assert one.drain(5)
+    text = seen[0].request + seen[0].answer
+    for secret in ("my-very-own-secret", "sk-abcdef123", "hunter2hunter2", "internal", "ada", "abcdefghij"):
+        assert secret not in text
+    assert "use [REDACTED]" in text
+
+
+def test_errors_are_counted_by_type_and_hurt_nobody(sampler: Make, tmp_path: Path) -> None:
+    def fail(sample: Sample, tier: object) -> object:
+        if sample.request == "raise":
+            raise RuntimeError("a prompt could be in here")
+        return {"true": True, "text": "0.9", "nan": float("nan"), "word": {"score": 1, "decision": "maybe"}}[
+            sample.request
+        ]
+
+    one = sampler(fail)
+    for request in ("raise", "true", "text", "nan", "word"):
+        one.observe(request, "a", "chat", SMALL)
+    assert one.drain(5)
+    assert one.errors == {"RuntimeError": 1, "TypeError": 2, "ValueError": 2}
+    assert not (tmp_path / "candidate.json").exists()
+
+
+def test_a_judge_never_grades_its_own_family(sampler: Make) -> None:
+    judge = Told([25])
+    one = sampler(judged(judge))
+    one.observe("q", "a", "chat", CLAUDE)
+    assert one.drain(5)
+    assert (judge.asked, one.errors) == ([], {"SelfJudgement": 1})
+
+
+def test_a_candidate_that_cannot_be_written_costs_a_count(tmp_path: Path) -> None:
+    one = Sampler(CONFIG, lambda *_: 1.0, tmp_path / "gone" / "candidate.json")
+    one.observe("q", "a", "chat", SMALL)
+    assert one.drain(5)
+    assert one.errors == {"WriteRefused": 1}
+    one.close()
+
+
+@given(st.floats(-10, 10))
+def test_scores_are_brought_into_range(score: float) -> None:
+    for found in (checked(score), checked({"score": score, "other": 1}), checked(Grade(score, "allow", "ok"))):
+        assert found.score == min(1.0, max(0.0, score))
+
+
+def test_texts_of_data() -> None:
+    assert sampling.as_text(None) == ""
+    assert sampling.as_text({"a": [1]}) == '{"a":[1]}'
