@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from anvil.cli.endpoint_options import run
 from anvil.cli.preflight import command
 from tests.unit.lab.preflight.scripted import MODEL, Engine, running
 
@@ -244,3 +247,19 @@ def test_help() -> None:
     result = CliRunner().invoke(command, ["--help"])
     assert result.exit_code == 0
     assert "--needle-tokens" in result.stdout
+
+
+def test_an_interrupt_exits_130() -> None:
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        run(interrupted())
+    assert stopped.value.code == 130
+
+
+def test_the_router_image_needs_no_deploy_package() -> None:
+    names = ("jinja2", "yaml", "json5", "pyinfra", "tomli_w", "supervisor")
+    code = f"import sys, anvil.cli.preflight, anvil.cli.bench; print([n for n in {names} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
