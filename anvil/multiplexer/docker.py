@@ -26,6 +26,7 @@ _FRAME = struct.Struct(">BxxxI")
 
 class _State(Struct, rename="pascal"):
     running: bool = False
+    restarting: bool = False
     exit_code: int = 0
     started_at: str = ""
 
@@ -73,7 +74,9 @@ class Docker:
             return State(running=False)
         except msgspec.DecodeError:
             raise ContainerError(f"docker's answer about {row.container} is not JSON") from None
-        return State(state.running, None if state.running else state.exit_code, state.started_at)
+        # Docker calls a container running while it waits to restart it after a crash.
+        running = state.running and not state.restarting
+        return State(running, None if running else state.exit_code, state.started_at)
 
     async def tail(self, row: Row) -> str:
         query = f"logs?stdout=1&stderr=1&tail={TAIL_LINES}"

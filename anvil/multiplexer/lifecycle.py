@@ -37,29 +37,33 @@ class Lifecycle:
         self.containers = containers
         self._ready = ready
 
-    async def start(self, row: Row) -> None:
-        """Returns when the model answers. Raises StartFailed; the container may then still run."""
+    async def start(self, row: Row) -> str:
+        """When the model answers, what ``settle`` says. Raises StartFailed; the container may then still run."""
         try:
             await self.containers.start(row)
         except ContainerError as error:
             raise StartFailed(f"{row.container} does not start: {error}") from None
-        await self.settle(row)
+        return await self.settle(row)
 
-    async def settle(self, row: Row) -> None:
-        """Wait for a started container. Raises StartFailed at once when it exits, else after start_timeout_s."""
+    async def settle(self, row: Row) -> str:
+        """Wait for a started container; its ``State.started_at``, by which a later restart is told.
+
+        Raises StartFailed at once when it exits or its runtime restarts it, else after start_timeout_s.
+        """
         try:
             async with asyncio.timeout(row.start_timeout_s):
+                first = await self._running(row)
                 wait = FIRST_LOOK_S
                 while not await self._ready(row):
-                    await self._require_running(row)
+                    await self._running(row, first)
                     await asyncio.sleep(wait)
                     wait = min(wait * 1.5, LAST_LOOK_S)
+                # something else may answer on its port
+                return await self._running(row, first)
         except TimeoutError:
             raise StartFailed(f"{row.container} was not ready within {row.start_timeout_s:g} s") from None
         except ContainerError as error:
             raise StartFailed(f"{row.container}: {error}") from None
-        # Something else may answer on its port.
-        await self._require_running(row)
 
     async def stop(self, row: Row) -> None:
         """Raises StillRunning unless the container is seen stopped."""
@@ -73,9 +77,10 @@ class Lifecycle:
         except TimeoutError:
             raise StillRunning(row, "it still runs after a stop") from None
 
-    async def _require_running(self, row: Row) -> None:
+    async def _running(self, row: Row, since: str | None = None) -> str:
         state = await self.containers.inspect(row)
-        if state.running:
-            return
+        if state.running and since in (None, state.started_at):
+            return state.started_at
         tail = (await self.containers.tail(row)).strip()[-TAIL_CHARS:]
-        raise StartFailed(f"{row.container} exited with code {state.exit_code}: {tail or 'no output'}")
+        how = "crashed and was restarted" if state.running else f"exited with code {state.exit_code}"
+        raise StartFailed(f"{row.container} {how}: {tail or 'no output'}")

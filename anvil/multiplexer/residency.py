@@ -112,7 +112,7 @@ class Residency:
             task.cancel()
 
     async def look(self) -> bool:
-        """Forget the resident when its container is dead; whether it was."""
+        """Forget the resident when its container died, even if the runtime restarted it; whether it did."""
         resident = self.resident
         if resident is None or self._swapping:
             return False
@@ -121,10 +121,11 @@ class Residency:
         except ContainerError as error:
             self._log.warning("the resident cannot be inspected", container=resident.row.container, error=str(error))
             return False
-        if state.running or self.resident is not resident or self._swapping:
+        alive = state.running and state.started_at == resident.started_at
+        if alive or self.resident is not resident or self._swapping:
             return False
         self._log.error("the resident died", container=resident.row.container, exit_code=state.exit_code)
-        self.resident = None
+        self.resident, self._stuck = None, resident.row
         self._wake()
         return True
 
@@ -314,8 +315,8 @@ class Residency:
     async def _started(self, row: Row) -> None:
         """Raises StartFailed."""
         self.starting = row
-        await self._lifecycle.start(row)
-        self.resident = Resident(row, asyncio.get_running_loop().time())
+        started_at = await self._lifecycle.start(row)
+        self.resident = Resident(row, asyncio.get_running_loop().time(), started_at)
 
     async def _rolled_back(self, row: Row, old: Resident | None) -> bool:
         """After a failed start: the card is cleared and the old model comes back, if it can."""
@@ -355,10 +356,10 @@ class Residency:
     async def _settled(self, row: Row) -> None:
         self.starting = row
         try:
-            await self._lifecycle.settle(row)
+            started_at = await self._lifecycle.settle(row)
         except StartFailed as error:
             self._log.error("a left-over container is of no use", container=row.container, reason=str(error))
             await self._cleared(row)
             return
-        self.resident = Resident(row, asyncio.get_running_loop().time())
+        self.resident = Resident(row, asyncio.get_running_loop().time(), started_at)
         self._log.info("adopted", container=row.container, model=row.name)

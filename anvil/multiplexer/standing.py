@@ -15,11 +15,12 @@ Outcome = Literal["done", "rolled_back", "failed"]
 
 
 class Resident:
-    """One stay of a model on the card. ``since`` is loop time."""
+    """One stay of a model on the card. ``since`` is loop time, ``started_at`` the container's own mark."""
 
-    def __init__(self, row: Row, since: float) -> None:
+    def __init__(self, row: Row, since: float, started_at: str) -> None:
         self.row = row
         self.since = since
+        self.started_at = started_at
         self.leases: set[Lease] = set()
 
 

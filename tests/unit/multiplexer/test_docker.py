@@ -63,9 +63,11 @@ async def test_a_look_at_a_container(daemon: Daemon, chunked: bool) -> None:
     assert await docker.inspect(ROW) == State(True, None, started)
     daemon.body = json.dumps({"State": {"Running": False, "ExitCode": 137, "StartedAt": started}}).encode()
     assert await docker.inspect(ROW) == State(False, 137, started)
+    daemon.body = json.dumps({"State": {"Running": True, "Restarting": True, "ExitCode": 1}}).encode()
+    assert await docker.inspect(ROW) == State(False, 1)
     daemon.status, daemon.body = 404, b'{"message":"No such container: vllm-a"}'
     assert await docker.inspect(ROW) == State(False)
-    assert daemon.asked == ["GET /containers/vllm-a/json"] * 3
+    assert daemon.asked == ["GET /containers/vllm-a/json"] * 4
 
 
 async def test_the_last_lines_come_without_frames(daemon: Daemon) -> None:

@@ -226,7 +226,7 @@ async def test_a_model_that_died_is_started_again_for_the_request_that_finds_out
 
         made.fake.start = start_again  # type: ignore[method-assign]  # the engine comes with its container
         assert (await made.ask("a")).status_code == 200
-        assert made.fake.story == ["start a", "start a"]
+        assert made.fake.story == ["start a", "stop a", "start a"]
 
 
 async def test_an_engine_that_does_not_listen_is_503() -> None:

@@ -288,7 +288,38 @@ def test_a_dead_resident_is_noticed_and_started_again() -> None:
         await asyncio.sleep(WATCH_S + 0.1)
         assert made.resident is None
         await use(made, "a")
-        assert fake.story == ["start a", "start a"]
+        assert fake.story == ["start a", "stop a", "start a"]
+
+    run(story())
+
+
+@pytest.mark.parametrize("wanted", ["a", "b"])
+def test_a_resident_that_its_runtime_restarted_is_no_longer_the_resident(wanted: str) -> None:
+    async def story() -> None:
+        fake = Fake()
+        made = residency(fake)
+        await use(made, "a")
+        await asyncio.sleep(1)
+        fake.up["a"] = now()  # crashed; `restart: unless-stopped` brought it back
+        await asyncio.sleep(WATCH_S + 0.1)
+        assert made.resident is None
+        await use(made, wanted)
+        assert fake.story == ["start a", "stop a", f"start {wanted}"]
+        assert not fake.overlapped
+
+    run(story())
+
+
+def test_a_crash_loop_is_a_failed_start_not_a_long_one() -> None:
+    async def story() -> None:
+        fake = Fake(broken={"a"})
+        made = residency(fake)
+        asked = start(made, "a")
+        await asyncio.sleep(3)
+        fake.up["a"] = now()
+        with pytest.raises(Refused, match="crashed and was restarted"):
+            await asked
+        assert now() < 10
 
     run(story())
 
