@@ -89,6 +89,7 @@ COMMANDS = {
     "recipes": ("anvil.cli.recipes", "recipes"),
     "models": ("anvil.cli.models", "models"),
     "prune": ("anvil.cli.prune", "prune"),
+    "priors": ("anvil.cli.priors", "priors"),
     "bootstrap": ("anvil.cli.calibrate", "bootstrap"),
     "profile": ("anvil.cli.profile", "profile"),
     "calibrate": ("anvil.cli.calibrate", "calibrate"),

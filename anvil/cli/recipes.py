@@ -13,6 +13,8 @@ import msgspec
 from anvil.cli import catalogue
 from anvil.cli.catalogue import as_json, document, say, stop, topology_option
 from anvil.lab import writing
+from anvil.lab.priors import compare, local
+from anvil.lab.priors import store as priors
 from anvil.lab.recipes import apply as applying
 from anvil.lab.recipes import docker, evidence, inspected, registry, toml
 from anvil.lab.recipes.model import Measured, Recipe
@@ -53,17 +55,24 @@ def list_(file: Path, as_json: bool) -> None:
 
 @recipes.command()
 @click.argument("model")
+@click.option(
+    "--db", type=click.Path(dir_okay=False, path_type=Path), default=priors.DATABASE, show_default=True, help="Priors."
+)
 @registry_option
 @as_json
-def show(model: str, file: Path, as_json: bool) -> None:
-    """Everything known about MODEL (its full name, or the part behind the slash)."""
+def show(model: str, file: Path, db: Path, as_json: bool) -> None:
+    """Everything known about MODEL (its full name, or the part behind the slash), beside the nearest prior."""
     found = _read(file)
     recipe = _find(found, model)
     row = next(row for row in found.document["recipe"] if row["model"] == recipe.model)
+    prior = _nearest(recipe, db)
     if as_json:
-        document(SCHEMA, {"recipe": row})
+        document(SCHEMA, {"recipe": row, "nearest_prior": msgspec.to_builtins(prior)})
         return
     click.echo(toml.dumps({"recipe": [row]}), nl=False)
+    if prior:
+        figures = ", ".join(f"{delta.external:g} {delta.metric} ({compare.percent(delta)})" for delta in prior.deltas)
+        click.echo(f"# nearest prior: {prior.row.model_name_raw} on {prior.row.gpu_model}, {prior.source}: {figures}")
 
 
 @recipes.command()
@@ -184,11 +193,29 @@ def _read(file: Path) -> registry.Registry:
     return found
 
 
+def find_recipe(file: Path, model: str) -> Recipe:
+    """The recipe of a registry file; exits 2 with a sentence."""
+    return _find(_read(file), model)
+
+
 def _find(found: registry.Registry, model: str) -> Recipe:
     try:
         return registry.find(found.recipes, model)
     except LookupError as error:
         raise stop(str(error)) from None
+
+
+def _nearest(recipe: Recipe, db: Path) -> compare.Near | None:
+    """The published row closest to a measured recipe with a figure to compare; no store, no prior."""
+    if not db.is_file():
+        return None
+    try:
+        with priors.opened(db) as store:
+            found = compare.nearest(local.from_recipe(recipe), priors.rows(store, priors.Asked()))
+    except (local.LocalError, priors.StoreError) as error:
+        say(f"no prior: {error}")
+        return None
+    return next((near for near in found if near.deltas), None)
 
 
 def _inspect(container: str, host: str | None, run: Callable[..., Any]) -> inspected.Container:
