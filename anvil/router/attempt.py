@@ -13,11 +13,24 @@ from anvil.router.dialects.encode import WindowTooSmall
 from anvil.router.exchange import CallerGone, DeadlineReached, Exchange, Plain, Try
 from anvil.router.failures import classify_response
 from anvil.router.gate import Gate, GateFault, GatePolicy, fold, unfold
-from anvil.router.turn import Answer, BadAnswer, Event, Fault, Finish, Reply, ToolCall, UpstreamRequest, Usage
+from anvil.router.turn import (
+    Answer,
+    BadAnswer,
+    Event,
+    Fault,
+    Finish,
+    Reply,
+    TextDelta,
+    ToolCall,
+    UpstreamRequest,
+    Usage,
+)
 from anvil.router.upstream import Connection, UpstreamError
 from anvil.router.verify import chains, evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anvil.router.backends import Backend
     from anvil.router.runtime import Runtime
 
@@ -27,6 +40,8 @@ ERROR_BODY_CAP = 65_536
 TRAILER_S = 2.0
 # A write that takes longer waits for a caller that reads slowly: that is not our time.
 SLOW_SEND_S = 0.001
+# Text deltas kept of one answer for an observer that wants texts.
+SAID_DELTAS = 4096
 # Held answers above this count towards the process-wide pool.
 POOLED = 65_536
 # Answers up to this many characters are judged on the loop: a thread hop costs more than the checks.
@@ -67,6 +82,8 @@ class Attempt:
         self.started = time.perf_counter()
         self.pooled = 0
         self.first_data_at: float | None = None
+        wanted = runtime.observer is not None and runtime.observer.wants_texts
+        exchange.said = [] if wanted else None  # what an earlier attempt said is gone
 
     async def run(self) -> Plain | None:
         """Raises AttemptFailed, AbortedAfterCommit, CallerGone, DeadlineReached."""
@@ -209,6 +226,7 @@ class Attempt:
             return chains.Outcome(passed=False, failed="verifier_timeout")
 
     def _plain(self, answer: Answer) -> Plain:
+        self._overhear([TextDelta(answer.text)])
         body = self.caller.render(answer, self.turn, self._reply(), self.exchange.lossy)
         self.exchange.committed = True
         return Plain(200, body)
@@ -227,6 +245,7 @@ class Attempt:
                 await self._relay(connection, gate)
             else:
                 answer = await self._whole(connection)
+                self._overhear([TextDelta(answer.text)])
                 self.exchange.lossy.update(answer.lossy)
                 losses.name_shell(answer, self.exchange.lossy)
                 await self._send([gate.push(event) for event in unfold(answer)])
@@ -277,6 +296,8 @@ class Attempt:
             frames: list[bytes] = []
             try:
                 events = feed(data) if data else reader.close()
+                if self.exchange.said is not None:
+                    self._overhear(events)
                 if events:  # comments are no answer: llama-server sends some while it still reads the prompt
                     limit = self.backend.silence.gap_s
                 # extend keeps what came before an exception
@@ -339,6 +360,11 @@ class Attempt:
         raise AbortedAfterCommit(fault)
 
     # ------------------------------------------------------------------------------------------- inside
+
+    def _overhear(self, events: Sequence[Event]) -> None:
+        said = self.exchange.said
+        if said is not None and len(said) < SAID_DELTAS:
+            said += [event.text for event in events if type(event) is TextDelta]
 
     def _account(self, usage: Usage | None, answer: Answer | None, text_bytes: int = 0) -> None:
         """Real counts where the tier reports them, else estimates (contract 7.4)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import time
 from collections.abc import Iterable
 from typing import Literal
 
@@ -73,24 +72,6 @@ class Head(Struct):
 
     def get(self, name: str) -> str | None:
         return self.values.get(name)
-
-
-def read_head(items: Iterable[tuple[str, str]]) -> Head:
-    """Collect lower-case headers; the first value of a repeated one is kept and its name noted."""
-    values: dict[str, str] = {}
-    doubled: set[str] = set()
-    total = 0
-    longest = 0
-    for name, value in items:
-        size = len(name) + len(value)
-        total += size
-        if size > longest:
-            longest = size
-        if name in values:
-            doubled.add(name)
-        else:
-            values[name] = value
-    return Head(values, doubled, longest > HEADER_LINE_CAP or total > HEADERS_CAP, time.perf_counter())
 
 
 def clean_path(path: str) -> str:

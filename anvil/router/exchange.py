@@ -91,6 +91,7 @@ class Exchange:
         "pinged",
         "policy",
         "received_at",
+        "said",
         "sends",
         "sends_seen",
         "served",
@@ -133,6 +134,8 @@ class Exchange:
         self.sends_seen = 0
         self.finished_at = 0.0
         self.connection: Connection | None = None
+        # text of the answer so far, kept only for an observer that wants it (21.4)
+        self.said: list[str] | None = None
 
     @classmethod
     def begin(cls, endpoint: Endpoint, outlet: Outlet, head: Head) -> Exchange:

@@ -10,11 +10,14 @@ from collections.abc import Callable
 
 from anvil.router.config import ConfigError
 from anvil.router.decisions.record import Decision
+from anvil.router.turn import Turn
 
-# Records waiting for a slow observer; more are dropped and counted.
+# Records waiting for a slow observer; more are dropped and counted. With texts: a whole request may be a megabyte.
 WAITING = 1024
+WAITING_WITH_TEXTS = 64
 
-Observe = Callable[[Decision], object]
+# called with the record; with (record, turn or None, answer text or None) if it has a true ``wants_texts``
+Observe = Callable[..., object]
 
 
 def find(path: str) -> Observe:
@@ -39,13 +42,15 @@ class Observer:
     def __init__(self, observe: Observe, dropped: Callable[[], None]) -> None:
         self._observe = observe
         self._dropped = dropped
-        self._queue: queue.Queue[Decision | None] = queue.Queue(WAITING)
+        self.wants_texts = getattr(observe, "wants_texts", False) is True
+        waiting = WAITING_WITH_TEXTS if self.wants_texts else WAITING
+        self._queue: queue.Queue[tuple[Decision, Turn | None, str | None] | None] = queue.Queue(waiting)
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
         self._thread.start()
 
-    def tell(self, decision: Decision) -> None:
+    def tell(self, decision: Decision, turn: Turn | None = None, answer: str | None = None) -> None:
         try:
-            self._queue.put_nowait(decision)
+            self._queue.put_nowait((decision, turn, answer) if self.wants_texts else (decision, None, None))
         except queue.Full:
             self._dropped()
 
@@ -58,9 +63,9 @@ class Observer:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while (decision := self._queue.get()) is not None:
+        while (told := self._queue.get()) is not None:
             try:
-                self._observe(decision)
+                self._observe(*told if self.wants_texts else told[:1])
             except Exception:  # an operator's code must not end the thread
                 self._dropped()
         with contextlib.suppress(Exception):

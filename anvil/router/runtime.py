@@ -207,7 +207,7 @@ class Runtime:
             record = records.build(self, exchange)
             self.recorder.record(record)
             if self.observer is not None:
-                self.observer.tell(record)
+                self.observer.tell(record, exchange.turn, "".join(exchange.said) if exchange.said else None)
             began = exchange.received_at  # until then we waited for the caller's body
             own = exchange.finished_at - began - exchange.tier_wait_s - exchange.caller_wait_s
             self.metrics.overhead.observe((exchange.endpoint,), max(0.0, own))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from anvil.router.server import Listen, Shared
 
 LOOK_S = 0.05
+# A request makes some hundred objects and no cycles: collecting every 700 would be every few requests.
+YOUNG_OBJECTS = 10_000
 # After the drain time, streams still get this long to send their error event.
 LAST_WORDS_S = 2.0
 
@@ -48,6 +51,9 @@ class _Worker:
         listener = Listener(self._sock, self._app.serve, self._limits, self._app.runtime.refused, self._tls)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGUSR1, self._retire)
+        gc.collect()
+        gc.freeze()  # what is here now stays until the end: no collection needs to look at it
+        gc.set_threshold(YOUNG_OBJECTS, 10, 10)
         self._shared.ready.set()
         try:
             await self._until_told()

@@ -24,8 +24,9 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from anvil.router import door, generate, loading
+from anvil.router import generate, loading
 from anvil.router.decisions.record import Endpoint
+from anvil.router.http_head import parse
 from anvil.router.runtime import Runtime
 from anvil.router.server import Listen, Shared
 from tests.bench import bodies, lanes
@@ -218,15 +219,17 @@ async def _measure(case: Case, folder: Path, profile: bool) -> tuple[float, psta
 
 def _request(runtime: Runtime, case: Case) -> Callable[[], Coroutine[Any, Any, None]]:
     """One request from its headers to its last byte; raises AssertionError on a wrong answer."""
-    headers = [
-        *[("host", "127.0.0.1"), ("user-agent", "bench"), ("accept", "*/*")],
-        *[("authorization", f"Bearer {lanes.TOKEN}"), ("anthropic-version", "2023-06-01")],
-        *[("content-type", "application/json"), ("content-length", str(len(case.body)))],
+    lines = [
+        f"POST /v1/{case.endpoint} HTTP/1.1",
+        *["host: 127.0.0.1", "user-agent: bench", "accept: */*"],
+        *[f"authorization: Bearer {lanes.TOKEN}", "anthropic-version: 2023-06-01"],
+        *["content-type: application/json", f"content-length: {len(case.body)}"],
     ]
+    block = "\r\n".join(lines).encode()
 
     async def one() -> None:
         outlet = _Outlet()
-        plain = await generate.handle(runtime, case.endpoint, outlet, door.read_head(headers), case.body)
+        plain = await generate.handle(runtime, case.endpoint, outlet, parse(block).head, case.body)
         if case.stream:
             assert plain is None, plain
             assert outlet.frames > CHUNKS, f"{outlet.frames} writes, the last: {outlet.tail!r}"
