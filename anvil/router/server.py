@@ -96,10 +96,13 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
     def _init_shared_socket(self) -> None:
         """One listening socket for all workers: a reload or a crash loses no queued connection.
 
-        granian binds one per worker on Linux (SO_REUSEPORT); the old one's queue is reset when it closes.
+        One per worker (SO_REUSEPORT) would reset the old one's queue when it closes.
         """
         family = socket.AF_INET6 if ":" in self.bind_addr else socket.AF_INET
-        self._sso = socket.create_server((self.bind_addr, self.bind_port), family=family, backlog=self.backlog)
+        both = self.bind_addr == "::" and socket.has_dualstack_ipv6()
+        self._sso = socket.create_server(
+            (self.bind_addr, self.bind_port), family=family, backlog=self.backlog, dualstack_ipv6=both
+        )
         self._sso.set_inheritable(True)
 
     def _drop_shared_socket(self) -> None:
