@@ -86,10 +86,17 @@ export function keptNative(verdict, cloudClasses) {
  * The override of a verdict. Work of the native provider needs one only where the gateway's own choice would be ours:
  * then it is the first fallback of the gateway's document that is not ours. {} lets the gateway's choice stand.
  */
-export function overrideOf(verdict, context, provider, document) {
+export function overrideOf(verdict, context, { provider, primaryPreset }, document) {
   if (!verdict.preset) return {};
-  if (!verdict.native) return { providerOverride: provider, modelOverride: verdict.preset };
-  return context?.modelProviderId === provider ? nativeModel(document, provider) : {};
+  if (verdict.native) return context?.modelProviderId === provider ? nativeModel(document, provider) : {};
+  const preset = [verdict.preset, primaryPreset].find((name) => isOffered(name, document, provider));
+  return preset ? { providerOverride: provider, modelOverride: preset } : {};
+}
+
+// A router may have fewer presets than there are work classes: an override to a missing one would end the turn.
+function isOffered(preset, document, provider) {
+  const models = document?.models?.providers?.[provider]?.models;
+  return !Array.isArray(models) || models.some((model) => model?.id === preset);
 }
 
 function nativeModel(document, provider) {

@@ -26,13 +26,13 @@ export function intentHook(given) {
     try {
       prompt = promptText(event?.prompt);
       const found = await decide(prompt, event, context, parts);
-      override = overrideOf(found, context, chosen.provider, document());
+      override = overrideOf(found, context, chosen, document());
       verdict = found;
     } catch {
       // The turn goes on with the gateway's own choice.
     }
     try {
-      log.write(record(verdict, override, context, prompt, now()));
+      log.write(record(verdict, override, context, prompt, now(), chosen.provider));
     } catch {
       // A turn is worth more than its record.
     }
@@ -60,14 +60,14 @@ function hourly(warn, now) {
   };
 }
 
-function record(verdict, override, context, prompt, time) {
+function record(verdict, override, context, prompt, time, provider) {
   return {
     ts: new Date(time).toISOString(),
     runId: context?.runId ?? null,
     sessionKey: context?.sessionKey ?? null,
     source: "openclaw",
     intent: verdict.workClass,
-    destination: verdict.native ? "native" : "anvil",
+    destination: override.providerOverride === provider ? "anvil" : "native",
     providerOverride: override.providerOverride ?? null,
     modelOverride: override.modelOverride ?? null,
     authoritative: verdict.authoritative,

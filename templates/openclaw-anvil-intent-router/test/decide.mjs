@@ -194,6 +194,23 @@ test("native work leaves our provider for the first fallback that is not ours", 
     [{ preset: "chat", native: false }, ours, listing("native/big"), { providerOverride: "anvil", modelOverride: "chat" }],
   ];
   for (const [verdict, context, document, expected] of rows) {
-    assert.deepEqual(overrideOf(verdict, context, "anvil", document), expected, JSON.stringify([context, document]));
+    assert.deepEqual(overrideOf(verdict, context, { provider: "anvil", primaryPreset: "chat" }, document), expected, JSON.stringify([context, document]));
+  }
+});
+
+test("only presets that the gateway's document holds are asked for", () => {
+  const holding = (...ids) => ({ models: { providers: { anvil: { models: ids.map((id) => ({ id })) } } } });
+  const rows = [
+    [holding("chat", "quick-edit"), "quick-edit"],
+    [holding("chat", "planning"), "chat"],
+    [holding("planning"), undefined],
+    [holding(), undefined],
+    [{ models: { providers: {} } }, "quick-edit"],
+    [undefined, "quick-edit"],
+  ];
+  for (const [document, expected] of rows) {
+    const settings = { provider: "anvil", primaryPreset: "chat" };
+    const found = overrideOf({ preset: "quick-edit", native: false }, {}, settings, document);
+    assert.deepEqual(found, expected ? { providerOverride: "anvil", modelOverride: expected } : {});
   }
 });
