@@ -9,14 +9,11 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from anvil.cli import harness_file, topology_file
-from anvil.cli.harness_router import Answer, ask, decoded, described
-from anvil.cli.topology_file import FAILED, USAGE, stop
+from anvil.cli import harness_render, topology_file
+from anvil.cli.harness_change import Outcome, changed, exports, paths, report, say, settle, show_document, tell
+from anvil.cli.harness_router import ask, decoded
+from anvil.cli.topology_file import FAILED, stop
 from anvil.harness import HARNESSES
-from anvil.harness.joining import Joined, joined
-from anvil.harness.model import Document, File
-from anvil.harness.openclaw_merge import Options
-from anvil.harness.refusal import Refusal
 
 # These clients ask their maker's own servers.
 CLOSED: Final = ("cursor", "amp", "devin")
@@ -74,40 +71,49 @@ def show(client: str, url: str, token_env: str | None, release: str, as_json: bo
     if as_json:
         click.echo(content.decode().rstrip("\n"))
         return
-    _print(decoded(content))
+    show_document(decoded(content))
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
 @harness.command()
 @_live
 @_home
 @click.option("--mkdir", is_flag=True, help="Make missing folders.")
-def apply(client: str, url: str, token_env: str | None, release: str, mkdir: bool, **options: Any) -> None:
+@_JSON
+def apply(
+    client: str, url: str, token_env: str | None, release: str, mkdir: bool, as_json: bool, **options: Any
+) -> None:
     """Join it into your own files: foreign keys stay, a backup is kept, the change is printed."""
     answer = decoded(ask(client, url, token_env, release))
-    for path, file in _paths(client, answer, options["home"]):
-        original, change = _change(client, file, path, options)
-        _tell(path, change)
-        if change.text is None:
-            continue
-        if mkdir:
+    outcomes = []
+    for path, file in paths(client, answer, options["home"]):
+        original, change = changed(client, file, path, options)
+        if mkdir and change.text is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, original, change.text)
+        outcomes.append(settle(path, original, change, as_json=as_json))
     in_files = any(name in file.text for name in answer.env for file in answer.files)
-    _say([*answer.notes, *([] if in_files else _exports(answer))])
+    say([*answer.notes, *([] if in_files else exports(answer))])
+    if as_json:
+        report("apply", client, outcomes)
 
 
 @harness.command()
 @_live
 @_home
-def check(client: str, url: str, token_env: str | None, release: str, **options: Any) -> None:
+@_JSON
+def check(client: str, url: str, token_env: str | None, release: str, as_json: bool, **options: Any) -> None:
     """Say whether your files still agree with the router. Exit 1 when they do not."""
     answer = decoded(ask(client, url, token_env, release))
-    drift = []
-    for path, file in _paths(client, answer, options["home"]):
-        _, change = _change(client, file, path, options)
-        _tell(path, change)
-        drift += [path] if change.text is not None else []
-    if drift:
+    outcomes = []
+    for path, file in paths(client, answer, options["home"]):
+        _, change = changed(client, file, path, options)
+        tell(path, change, as_json=as_json)
+        outcomes.append(Outcome(str(path), in_step=change.text is None, notes=change.notes))
+    if as_json:
+        report("check", client, outcomes)
+    if not all(outcome.in_step for outcome in outcomes):
         raise stop(f"{client} differs from the router; `anvil harness apply {client}` brings it in step", FAILED)
 
 
@@ -119,84 +125,12 @@ def check(client: str, url: str, token_env: str | None, release: str, **options:
 @click.option("--version", "release", default="", help="The client's release, where its format depends on it.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a new file.")
 @click.option("--merge-into", type=click.Path(dir_okay=False, path_type=Path), help="Join it into this file.")
-@_home
-def render(
-    client: str, topology: Path | None, base_url: str | None, token_env: str | None, release: str,
-    out: Path | None, merge_into: Path | None, **options: Any,
-) -> None:  # fmt: skip
+@click.option("--allowlist", is_flag=True, help="OpenClaw: make agents.defaults.models, which hides all other models.")
+@click.option("--overwrite-url", is_flag=True, help="OpenClaw: replace a base URL that is set.")
+@click.option("--rewrite", is_flag=True, help="JSON5 may become plain JSON where a comment cannot be kept.")
+@click.option("--force", is_flag=True, help="--out may replace a file.")
+@click.option("--mkdir", is_flag=True, help="Make missing folders.")
+@_JSON
+def render(**options: Any) -> None:
     """The same from a topology, for machines that a deploy cannot reach."""
-    versions = HARNESSES[client].versions
-    if release and release not in versions:
-        raise stop(f"version {release!r} is not known; use one of {', '.join(versions) or 'none'}", USAGE)
-    document = HARNESSES[client].render(described(topology, base_url, token_env), release)
-    if out is None and merge_into is None:
-        _print(document)
-        return
-    if (out and merge_into) or len(document.files) != 1:
-        raise stop("use either --out or --merge-into", USAGE)
-    path, file = merge_into or out or Path(), document.files[0]
-    if out and path.exists():
-        raise stop(f"{path} is there already; use --merge-into to join it", USAGE)
-    original, change = (None, Joined(file.text, "", "")) if out else _change(client, file, path, options)
-    if merge_into:
-        _tell(path, change)
-    if change.text is not None:
-        _write(path, original, change.text)
-
-
-# ------------------------------------------------------------------------------------------------- the files
-
-
-def _paths(client: str, answer: Answer, home: Path | None) -> list[tuple[Path, File]]:
-    if not all(file.path.startswith("~/") for file in answer.files):
-        _print(answer)
-        raise stop(f"{client} has no file to change: do the above by hand", USAGE)
-    return [((home or Path.home()) / file.path[2:], file) for file in answer.files]
-
-
-def _change(client: str, file: File, path: Path, options: dict[str, Any]) -> tuple[bytes | None, Joined]:
-    settings = Options(overwrite_url=options["overwrite_url"])
-    try:
-        original = harness_file.read(path)
-        return original, joined(client, file, original, settings, rewrite=options["rewrite"])
-    except Refusal as refusal:
-        raise stop(f"{path}: {refusal}", FAILED) from None
-    except OSError as error:
-        raise stop(f"{path} cannot be read: {error.strerror}", FAILED) from None
-
-
-def _write(path: Path, original: bytes | None, text: str) -> None:
-    if not path.parent.is_dir():
-        raise stop(f"{path.parent} does not exist: is the client set up for this user?", FAILED)
-    try:
-        backup = harness_file.replace(path, original, text)
-    except harness_file.ChangedMeanwhile as error:
-        raise stop(str(error), FAILED) from None
-    except OSError as error:
-        raise stop(f"{path} cannot be written: {error.strerror}", FAILED) from None
-    click.echo(f"{path} written" + (f", before: {backup}" if backup else ""))
-
-
-def _tell(path: Path, change: Joined) -> None:
-    _say(list(change.notes))
-    if change.text is None:
-        click.echo(f"{path} is in step")
-        return
-    lines = (change.before.splitlines(keepends=True), change.after.splitlines(keepends=True))
-    click.echo("".join(difflib.unified_diff(*lines, str(path), f"{path} (wanted)")), nl=False)
-
-
-def _print(document: Document | Answer) -> None:
-    for file in document.files:
-        click.echo(f"# {file.path}", err=True)
-        click.echo(file.text, nl=False)
-    _say([*document.notes, *_exports(document)])
-
-
-def _exports(document: Document | Answer) -> list[str]:
-    return [f'export {name}="{value}"' for name, value in document.env.items() if value != f"${{{name}}}"]
-
-
-def _say(lines: list[str]) -> None:
-    for line in lines:
-        click.echo(line, err=True)
+    harness_render.render(**options)

@@ -13,12 +13,18 @@ import msgspec
 from anvil.cli import topology_file
 from anvil.cli.topology_file import FAILED, USAGE, stop
 from anvil.harness.model import File, Model, Router, max_output, title
+from anvil.router import profile as quality
+from anvil.router.config import ConfigError, RouterConfig
+from anvil.router.config.model import TierConfig
 from anvil.topology import derived
-from anvil.topology.model import Topology
+from anvil.topology.model import CloudTier, Topology
 
 UNREACHABLE: Final = 3
 SECONDS: Final = 10.0
 DEFAULT_TOKEN_ENV: Final = "ANVIL_ROUTER_TOKEN"  # noqa: S105 - the name of a variable
+
+
+Denials = frozenset[tuple[str, str]]
 
 
 class Answer(msgspec.Struct):
@@ -34,7 +40,7 @@ def described(topology: Path | None, base_url: str | None, token_env: str | None
     """From the topology, by the same rules as the running router's own answer (contract operations.md 3.3, D3-D5)."""
     file = topology_file.path(topology)
     found = topology_file.loaded(file)
-    servable = models(found)
+    servable = models(found, denied(found, file))
     if not servable:
         raise stop(f"{file}: no preset can be served; a client has nothing to ask for", FAILED)
     names = found.router.token
@@ -42,16 +48,50 @@ def described(topology: Path | None, base_url: str | None, token_env: str | None
     return Router(url, token_env or (names[0] if names else DEFAULT_TOKEN_ENV), servable)
 
 
-def models(topology: Topology) -> tuple[Model, ...]:
+def models(topology: Topology, denials: Denials = frozenset()) -> tuple[Model, ...]:
     """The servable presets as every client is told of them (contract operations.md 3.3, D3-D5)."""
     found = []
     for preset in derived.active(topology).presets:
-        window = derived.window(topology, preset)
+        window = derived.window(topology, preset, denials)
         if window is not None:
-            images = derived.takes_images(topology, preset)
+            images = derived.takes_images(topology, preset, denials)
             kinds: Any = ("text", "image") if images else ("text",)
             found.append(Model(preset, title(preset), window, max_output(preset, window), kinds))
     return tuple(found)
+
+
+def denied(topology: Topology, file: Path) -> Denials:
+    """(tier, work class) that the router will not try: by the profile beside the topology, else by the seed profile."""
+    text = topology_file.profile(topology, file)
+    try:
+        rows = quality.read(text, f"{file}: router.profile")[1] if text is not None else []
+    except ConfigError as error:
+        raise stop(str(error), USAGE) from None
+    tiers = tuple(_tier(topology, name) for name in topology.tiers)
+    known = quality.Profile(RouterConfig(mapping_version=topology.mapping_version, tiers=tiers), rows)
+    return frozenset(
+        (tier.id, work_class)
+        for tier in tiers
+        for work_class in derived.WORK_CLASSES
+        if known.verdict(tier, work_class) == "deny"
+    )
+
+
+def _tier(topology: Topology, name: str) -> TierConfig:
+    """As much of the router's own tier as a verdict depends on."""
+    tier = topology.tiers[name]
+    role: Any = derived.role(name, tier)
+    return TierConfig(
+        id=name,
+        base_url=derived.base_url(topology, tier),
+        dialect="openai",
+        context_limit=derived.context_limit(topology, tier),
+        privacy="cloud" if isinstance(tier, CloudTier) else "local",
+        tool_support=tier.tool_support,
+        auth_env=derived.auth_env(topology, name),
+        model=derived.model(topology, tier),
+        role=role,
+    )
 
 
 def ask(client: str, url: str, token_env: str | None, release: str) -> bytes:

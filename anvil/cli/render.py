@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from anvil.cli import topology_file
-from anvil.cli.harness_router import DEFAULT_TOKEN_ENV, models
+from anvil.cli.harness_router import DEFAULT_TOKEN_ENV, Denials, denied, models
 from anvil.cli.topology_file import FAILED, USAGE, stop
 from anvil.harness import openclaw
 from anvil.harness.model import Router
@@ -72,9 +72,10 @@ def _made(topology: Topology, file: Path, warnings: Sequence[Finding]) -> tuple[
         made = rendered(topology, Secrets(), topology_file.profile(topology, file))
     except ReadBackError as error:
         raise stop("\n".join(lines(error.findings, str(file))), FAILED) from None
+    denials = denied(topology, file)
     contents = tree.files(made) | {
         f"{gateway.machine}/gateways/{name}.openclaw.json": msgspec.json.format(
-            msgspec.json.encode(gateway_document(topology, gateway)), indent=2
+            msgspec.json.encode(gateway_document(topology, gateway, denials)), indent=2
         )
         + b"\n"
         for name, gateway in topology.gateways.items()
@@ -88,11 +89,11 @@ def _made(topology: Topology, file: Path, warnings: Sequence[Finding]) -> tuple[
     )
 
 
-def gateway_document(topology: Topology, gateway: Gateway) -> dict[str, object]:
+def gateway_document(topology: Topology, gateway: Gateway, denials: Denials) -> dict[str, object]:
     """The part of the gateway's document that is ours, before it meets the live one (contract operations.md 12.1)."""
     token = topology.router.token[0] if topology.router.token else DEFAULT_TOKEN_ENV
     base = gateway.router_url.rstrip("/").removesuffix("/v1")
-    router = Router(base, token, models(topology))
+    router = Router(base, token, models(topology, denials))
     return openclaw.document(
         router, primary=gateway.primary, timeout_s=gateway.timeout_s, plugin=_plugin(gateway, token)
     )
