@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from anvil.multiplexer import config
 from anvil.render import engine, router
 from anvil.render.argv import IN_CONTAINER
 from anvil.render.compose import ENV, LOGGING, REVISION, environment, labelled
@@ -37,7 +40,7 @@ def service(topology: Topology, place: Multiplexer, secrets: Secrets) -> dict[st
         "command": ["multiplexer", "--config", f"{_FOLDER}/{FILE}"],
         "environment": environment({"TMPDIR": "/run/anvil"}, {name: True for name in tokens}),
         "ports": [f"{derived.LOOPBACK}:{place.port}:{place.port}"],
-        "volumes": [f"{root}/{NAME}:{_FOLDER}:ro", f"{_SOCKET}:{_SOCKET}"],
+        "volumes": [f"{root}/{NAME}:{_FOLDER}:ro", *([f"{_SOCKET}:{_SOCKET}"] if place.docker_socket else [])],
         "healthcheck": {
             "test": ["CMD", "anvil", "probe", "--healthz", "--url", f"http://{derived.LOOPBACK}:{place.port}"],
             "interval": "30s",
@@ -66,10 +69,15 @@ def document(topology: Topology, place: Multiplexer) -> dict[str, Any]:
 
 
 def toml(topology: Topology, place: Multiplexer) -> str:
+    """The text, read back with the multiplexer's own decoder. Raises ConfigError."""
     made = document(topology, place)
-    return engine.render(
+    text = engine.render(
         "multiplexer.toml.j2", scalars={k: v for k, v in made.items() if k != "registry"}, rows=made["registry"]
     )
+    if made["registry"]:
+        meant = msgspec.convert(made, config.MultiplexerConfig)
+        assert config.parse(text, FILE) == meant, "multiplexer.toml is read otherwise than it was meant"
+    return text
 
 
 def spec(topology: Topology, place: Multiplexer, service: dict[str, Any]) -> ServiceSpec:
@@ -108,11 +116,13 @@ def members(topology: Topology, place: Multiplexer) -> tuple[str, ...]:
 def _row(topology: Topology, name: str) -> dict[str, Any]:
     serve = topology.serves[name]
     need = derived.memory_need_gb(topology, serve)
+    # What lives on a card only passes through the host's memory; a card that shares it is not declared as one.
+    which = "vram_gb" if derived.gpus(topology, serve) else "est_weight_gb"
     return {
         "name": serve.served_model,
         "container": derived.container(topology, name),
         "port": derived.listen_port(serve),
-        **({"est_weight_gb": need, "vram_gb": need} if need is not None else {}),
+        **({which: need} if need is not None else {}),
         "start_timeout_s": serve.start_timeout_s,
     }
 

@@ -367,7 +367,6 @@ def test_the_multiplexer_is_one_more_service_with_a_registry() -> None:
                 "name": "gpt-oss-120b",
                 "container": "vllm-gptoss120",
                 "port": 30002,
-                "est_weight_gb": pytest.approx(84.48),
                 "vram_gb": pytest.approx(84.48),
                 "start_timeout_s": 900,
             }
