@@ -90,6 +90,7 @@ COMMANDS = {
     "models": ("anvil.cli.models", "models"),
     "prune": ("anvil.cli.prune", "prune"),
     "priors": ("anvil.cli.priors", "priors"),
+    "score": ("anvil.cli.score", "score"),
     "bootstrap": ("anvil.cli.calibrate", "bootstrap"),
     "profile": ("anvil.cli.profile", "profile"),
     "calibrate": ("anvil.cli.calibrate", "calibrate"),
