@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -69,3 +70,17 @@ def test_a_request_arrives_at_the_collector_in_its_callers_trace(
     assert values["anvil.decision.id"].string_value == decision
     assert values["gen_ai.usage.input_tokens"].int_value == 5
     assert "hi there" not in str(got)
+
+
+def test_a_collector_that_is_not_there_costs_no_request_and_no_slow_stop(
+    tier: Callable[..., t.Tier], router: Callable[..., Running]
+) -> None:
+    text = config_toml(tier_toml("fast-local", tier().url), router='observer = "anvil.router.traces:note"')
+    running = router(text, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_SCHEDULE_DELAY": "50"})
+    for _ in range(5):
+        body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
+        assert running.client.post("/v1/chat/completions", json=body).status_code == 200
+    time.sleep(0.2)
+    began = time.monotonic()
+    running.stop()
+    assert time.monotonic() - began < 4

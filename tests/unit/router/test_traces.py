@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,8 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
 from anvil.router.decisions.record import Decision, id_time
-from anvil.router.traces import SERVICE, Traces, resource
+from anvil.router.observer import find
+from anvil.router.traces import SERVICE, Traces, note, resource
 from tests.unit.router.decision_samples import attempt, decision
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -188,3 +192,13 @@ def test_the_router_does_without_the_library_and_says_what_is_missing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", hide + ask], capture_output=True, text=True, check=True)
     assert "pip install 'anvil-serving[otel]'" in done.stdout
+
+
+def test_the_page_names_what_is_sent_and_how_to_switch_it_on() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "observability.md").read_text()
+    sent = {name for span in spans(fallback(), decision(status=503, outcome="exhausted")) for name in attributes(span)}
+    named = set(re.findall(r"`((?:gen_ai|anvil)\.[a-z_.]+)`", page))
+    assert named <= sent
+    assert {name for name in sent if name.startswith("gen_ai.usage")} <= named
+    (toml,) = re.findall(r"```toml\n(.*?)```", page, re.S)
+    assert find(tomllib.loads(toml)["router"]["observer"]) is note
