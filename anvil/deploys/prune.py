@@ -37,6 +37,8 @@ def pruned() -> None:
         return
     execute, protect = options.flag("execute", False), options.names("protect")
     found = {volume: _models(site, volume, place.image) for volume in _volumes(site)}
+    if not found:
+        return
     refuse_unknown(protect, {model.repo for answer in found.values() for model in answer.models})
     texts = _texts(site)
     for volume in each(tuple(v.name for v in site.topology.volumes.values())):
@@ -95,7 +97,9 @@ def refuse_unknown(protect: Iterable[str], known: Collection[str]) -> None:
     here = {repo.lower() for repo in known}
     unknown = [repo for repo in protect if repo.lower() not in here]
     if unknown:
-        raise PyinfraError(f"--data protect={','.join(unknown)}: no volume holds it; nothing was removed")
+        raise PyinfraError(
+            f"--data protect={','.join(unknown)}: no volume of this machine holds it; nothing was removed"
+        )
 
 
 def plan(

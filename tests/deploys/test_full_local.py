@@ -245,6 +245,22 @@ def test_a_candidate_profile_is_judged_before_it_is_live(house: House) -> None:
     assert house.evidence()[-1]["source"] == "inventory"
 
 
+@pytest.mark.timeout(120)
+def test_the_engines_are_asked_by_the_gate_and_for_a_calibration(house: House) -> None:
+    live, answers = house.healthz()["release"], house.folder / "answers"
+    code, _ = house.pyinfra("serves", "-y", "--data", "preflight=required", "--data", "only=fast")
+    assert code == 1
+    assert "fast: preflight failed: smoke (wrong_answer)" in house.said
+    assert house.healthz()["release"] == live
+    (report,) = (house.root / "evidence" / "preflight").iterdir()
+    assert json.loads(report.read_text())["base_url"] == f"http://127.0.0.1:{house.fast}/v1"
+
+    measured = ("--data", "tiers=heavy-local", "--data", "classes=chat")
+    house.totals("calibrate", "-y", "--data", f"out={answers}", *measured)
+    assert any(path.is_file() and "ready" in path.read_text() for path in answers.rglob("*"))
+    assert not (house.root / "evidence" / "calibrate").exists()
+
+
 def test_no_output_and_no_file_but_one_holds_the_token(house: House) -> None:
     forms = [
         TOKEN,

@@ -107,10 +107,11 @@ def test_odd_values_arrive_as_they_are_and_are_never_run(lab: Lab, put_back: Non
 def test_a_serve_that_fails_its_gate_is_taken_back(lab: Lab, put_back: None, tmp_path: Path) -> None:
     before, router = lab.inspect("llamacpp-fast")["Config"]["Labels"]["anvil.revision"], started(lab)["anvil-router"]
     release = current(lab)
-    line = "predict         = 24"
-    more = f'{line}\non_failure = "restore"\nextra_args = ["--top-k", "7"]'
-    changed = lab.topology(tmp_path, line, more)
-    run = lab.deploy("full.py", "-y", "--data", "preflight=required", topology=changed)
+    changed = tmp_path / "topology.toml"
+    # Without its template the engine refuses tools at once, which the gate is about.
+    gated = 'preflight = "required"\non_failure = "restore"\nextra_args = ["--no-jinja"]'
+    changed.write_text(TOPOLOGY.replace('preflight       = "off"', gated, 1))  # the first one is that of `fast`
+    run = lab.deploy("full.py", "-y", topology=changed)
     assert run.code == 1
     assert "fast: preflight failed:" in run.story
     assert f"restored revision {before}" in run.story
@@ -120,3 +121,42 @@ def test_a_serve_that_fails_its_gate_is_taken_back(lab: Lab, put_back: None, tmp
     kept = lab.ssh("forge", "sudo sh -c 'cat /srv/anvil/evidence/preflight/fast-*.json'")
     report = json.loads(kept)
     assert (report["base_url"], report["passed"]) == ("http://fast:30003/v1", False)
+
+
+def test_leftovers_go_and_nothing_else(lab: Lab, second: Run) -> None:
+    before, root = started(lab), "/srv/anvil"
+    left = f"{root}/router/releases/.half {root}/experiments/30099"
+    lab.ssh("forge", f"sudo mkdir -p {left}; sudo touch -d '3 days ago' {left}")
+    there = f"sudo ls -A {root} {root}/router/releases {root}/experiments {root}/evidence/preflight"
+    listed = lab.ssh("forge", there)
+    dry = lab.deploy("gc.py", "--dry")
+    assert f"{root}/router/releases/.half: never finished" in dry.story
+    assert lab.ssh("forge", there) == listed
+    assert lab.deploy("gc.py", "-y").code == 0
+    assert set(listed.split()) - set(lab.ssh("forge", there).split()) == {".half", "30099"}
+    assert lab.deploy("gc.py", "-y").changed == []
+    assert started(lab) == before
+
+
+def test_a_cache_is_pruned_only_of_what_nobody_names(lab: Lab, second: Run, tmp_path: Path) -> None:
+    before = started(lab)
+    cached = lab.topology(tmp_path, 'kind  = "directory"', 'kind  = "hf-cache"')
+    half = "d=/c/hub/models--org--$m/blobs; mkdir -p $d; echo x > $d/1.incomplete; touch -d 2001-01-01 $d/1.incomplete"
+    volume = "docker run --rm -v rehearsal-weights:/c --entrypoint sh anvil-rehearsal/python:3.11 -c"
+    lab.ssh("forge", f"{volume} 'for m in gone kept; do {half}; done'")
+    try:
+        data = ("--data", "protect=org/kept")
+        plan = lab.deploy("cache_prune.py", "-y", *data, topology=cached)
+        assert (plan.code, plan.changed) == (0, []), plan.story
+        assert "1 kept; 1 to remove, 2 bytes" in plan.story
+        run = lab.deploy("cache_prune.py", "-y", *data, "--data", "execute=true", topology=cached)
+        assert run.code == 0, run.story
+        assert lab.ssh("forge", f"{volume} 'ls /c/hub; ls /c'").split() == ["models--org--kept", WEIGHTS, "hub"]
+        again = lab.deploy("cache_prune.py", "-y", *data, "--data", "execute=true", topology=cached)
+        assert (again.code, again.changed) == (0, []), again.story
+        misspelt = lab.deploy("cache_prune.py", "-y", "--data", "protect=org/kep", topology=cached)
+        assert misspelt.code == 1
+        assert "no volume of this machine holds it" in misspelt.story
+    finally:
+        lab.ssh("forge", f"{volume} 'rm -rf /c/hub'")
+    assert started(lab) == before

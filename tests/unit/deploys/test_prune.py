@@ -54,7 +54,7 @@ def test_a_name_that_only_begins_alike_keeps_nothing() -> None:
 
 def test_a_misspelt_protection_stops_everything() -> None:
     prune.refuse_unknown(["A/small"], {"a/small"})
-    with pytest.raises(PyinfraError, match="protect=a/smal: no volume holds it"):
+    with pytest.raises(PyinfraError, match="protect=a/smal: no volume of this machine holds it"):
         prune.refuse_unknown(["a/small", "a/smal"], {"a/small"})
 
 
