@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from typing import Any
 
 USAGE = 2
 NEEDED = (3, 11)
@@ -28,9 +29,22 @@ def _click_main() -> None:
     import click
 
     from anvil import __version__
+    from anvil.cli.usage import one_line
 
     class Commands(click.Group):
         """Subcommands by module path, imported on use; an unknown one names the nearest."""
+
+        def make_context(self, *args: Any, **extra: Any) -> click.Context:
+            try:
+                return super().make_context(*args, **extra)
+            except click.UsageError as error:
+                raise one_line(error) from None
+
+        def invoke(self, ctx: click.Context) -> Any:
+            try:
+                return super().invoke(ctx)
+            except click.UsageError as error:
+                raise one_line(error) from None
 
         def list_commands(self, ctx: click.Context) -> list[str]:
             return sorted(COMMANDS)
@@ -84,6 +98,7 @@ COMMANDS = {
     "render": ("anvil.cli.render", "render"),
     "preflight": ("anvil.cli.preflight", "command"),
     "bench": ("anvil.cli.bench", "command"),
+    "usage": ("anvil.cli.usage", "command"),
     "multiplexer": ("anvil.cli.multiplexer", "multiplexer"),
     "token": ("anvil.cli.token", "token"),
     "recipes": ("anvil.cli.recipes", "recipes"),
