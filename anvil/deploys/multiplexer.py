@@ -1,0 +1,136 @@
+"""The multiplexer: its registry, the containers it may start, itself (contract operations.md 16)."""
+
+from __future__ import annotations
+
+import msgspec
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operation import OperationMeta, operation
+from pyinfra.context import host
+
+from anvil.deploys import options as given
+from anvil.deploys import selection, serves
+from anvil.deploys.site import Site, each, here
+from anvil.hosts.announce import announce, warn
+from anvil.hosts.compose import UP_SECONDS, ComposeRuntime
+from anvil.hosts.containers import ServiceState
+from anvil.hosts.decision import Action, Options, WantedService, decide
+from anvil.hosts.docker import locked
+from anvil.hosts.images import image_present
+from anvil.hosts.services import failing, service_ready, service_up
+from anvil.hosts.shell import Commands
+from anvil.hosts.text_file import directory, text_file
+from anvil.render.multiplexer import FILE, NAME
+from anvil.topology.model import Multiplexer
+
+
+@deploy("Multiplexer")
+def running() -> None:
+    """Containers of the swap group created but not started, then the multiplexer that starts them on demand."""
+    site = here()
+    place = site.topology.multiplexer
+    if place is None:
+        raise PyinfraError("the topology declares no [multiplexer]; multiplexer.py has nothing to deploy")
+    if place.machine != site.name:
+        return
+    # said every time (operations.md 16)
+    host.log_styled(f"WARN {place.container} holds the docker socket, which equals root on {site.name}", fg="yellow")
+    _file(site)
+    results = {**_created(site), **_up(site, place)}
+    serves.everything_up(name="The multiplexer is up", site_name=site.name, results=results)
+
+
+def _file(site: Site) -> None:
+    text = site.made.multiplexer_toml
+    if text is None:
+        raise PyinfraError(f"{site.name}: nothing was rendered for the multiplexer")
+    folder, owner = f"{site.root}/{NAME}", site.machine.owner
+    directory(name=f"Folder {folder}", path=folder, mode="750", owner=owner)
+    text_file(name="Registry", path=f"{folder}/{FILE}", text=text, owner=owner)
+
+
+def _created(site: Site) -> dict[str, OperationMeta]:
+    """Every member of a swap group of this machine."""
+    recreate = selection.serves(site.topology, "recreate", given.names("recreate"))
+    adopt = selection.serves(site.topology, "adopt", given.names("adopt"))
+    done: dict[str, OperationMeta] = {}
+    for name in each(site.topology.serves):
+        spec = site.spec(name)
+        if spec is None or spec.wanted != "created":
+            continue
+        image_present(name=f"Image of {name}", reference=spec.image, root=site.root, pull=spec.pull)  # type: ignore[arg-type]  # the topology's literal
+        done[f"{name} (created)"] = service_created(
+            name=f"Create {name}",
+            runtime=_compose(site, spec.pull),
+            wanted=serves.wanted(spec),
+            options=Options(recreate=name in recreate, adopt=name in adopt),
+            _ignore_errors=True,
+        )
+    return done
+
+
+def _compose(site: Site, pull: str) -> ComposeRuntime:
+    runtime = site.runtime(pull)
+    assert isinstance(runtime, ComposeRuntime), "T22 refuses a multiplexer on a machine that runs processes"
+    return runtime
+
+
+def _up(site: Site, place: Multiplexer) -> dict[str, OperationMeta]:
+    spec = site.spec(NAME)
+    if spec is None:
+        raise PyinfraError(f"{site.name}: nothing was rendered for {place.container}")
+    image_present(name="Image of the multiplexer", reference=spec.image, root=site.root, pull=spec.pull)  # type: ignore[arg-type]  # the topology's literal
+    wanted = serves.wanted(spec)
+    up = service_up(
+        name="Up multiplexer",
+        runtime=site.runtime(spec.pull),
+        wanted=wanted,
+        needs=serves.needs(site, spec),
+        _ignore_errors=True,
+    )
+    ready = service_ready(
+        name="Ready multiplexer",
+        runtime=site.runtime(),
+        wanted=wanted,
+        # its model list wants a token, which no command line carries
+        expected=msgspec.structs.replace(serves.expectation(spec), models_url=""),
+        _if=up.did_succeed,
+        _ignore_errors=True,
+    )
+    return {NAME: up, f"{NAME} (ready)": ready}
+
+
+@operation()
+def service_created(runtime: ComposeRuntime, wanted: WantedService, options: Options | None = None) -> Commands:
+    """
+    Have one container as its wanted definition says, without starting it; one that runs as wanted is left running.
+
+    A changed definition replaces a running one too: the multiplexer notices and starts the new one on demand.
+
+    + options: recreate or adopt, when this run named the service
+    """
+    live = runtime.observe(host, wanted.name, wanted.container)
+    action = without_start(live, wanted, decide(live, wanted, options or Options()))
+    if action.verb == "nothing":
+        host.noop(f"{wanted.name}: {action.why}")
+    elif action.verb == "warn":
+        warn(f"{wanted.name}: {action.why}")
+    elif action.verb == "fail":
+        announce(f"{wanted.name}: cannot be created: {action.why}")
+        yield failing(f"{wanted.name}: {action.why}")
+    else:
+        announce(f"{wanted.name}: {action.why}")
+        first = ("docker", "rm", "-f", wanted.container) if action.verb == "replace" else ()
+        forced = ("--force-recreate",) if action.force else ()
+        words = runtime.compose("up", "--no-start", "--no-deps", "--pull", runtime.pull, *forced, wanted.name)
+        yield locked(runtime.root, *words, seconds=UP_SECONDS, first=first, who=runtime.who)
+
+
+def without_start(live: ServiceState, wanted: WantedService, action: Action) -> Action:
+    """The decision of operations.md 9.2, for a container that others start: stopped is as good as running."""
+    same = live.revision == wanted.revision and live.env == wanted.env_digest
+    if same and not action.force and live.state in ("created", "exited"):
+        return Action(verb="nothing", why=f"{live.state}, as wanted")
+    if action.verb in ("unpause", "unpause_up"):
+        return Action(verb="fail", why=f"container {wanted.container} is paused: unpause it or stop it first")
+    return action
