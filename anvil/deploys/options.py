@@ -11,7 +11,7 @@ from pyinfra.context import host
 
 # key -> the deploy files that use it (operations.md 8.1); None = all of them.
 USED_BY: Mapping[str, Collection[str] | None] = {
-    "only": ("serves", "serves_down", "weights", "logs"),
+    "only": ("serves", "serves_down", "weights", "status", "logs"),
     "recreate": ("serves", "full"),
     "adopt": ("serves", "adopt"),
     "retire": ("serves", "full", "retire"),

@@ -10,7 +10,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from anvil.deploys import router
+from anvil.deploys import options, router, selection
 from anvil.deploys.serves import wanted
 from anvil.deploys.site import Site, here
 from anvil.hosts.containers import ServiceState
@@ -57,7 +57,8 @@ def status() -> None:
     site = here()
     if not site.runs_something:
         return
-    found = list(rows(site))
+    only = selection.serves(site.topology, "only", options.names("only"))
+    found = [row for row in rows(site) if not only or row.name in only]
     for line in lines(site, found):
         host.log(line)
     ill = [row.name for row in found if row.healthy is False]
