@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Literal
 
-from msgspec import Struct
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from anvil.deploys import router
+from anvil.deploys import doctor_gateway, router
+from anvil.deploys.findings import Line
 from anvil.deploys.serves import needs
 from anvil.deploys.site import Site, here
 from anvil.hosts.basics import HostBasics, MissingModules, MissingPrograms
@@ -28,16 +27,9 @@ from anvil.hosts.secrets import SecretNames
 from anvil.hosts.supervisor import folder_of, usable_root
 from anvil.render import compose
 
-Level = Literal["PASS", "WARN", "FAIL"]
 COMPOSE_FLOOR = (2, 20)
 FREE_BYTES = 20 * 10**9
 SKEW_SECONDS = 5
-
-
-class Line(Struct, frozen=True):
-    level: Level
-    check: str
-    detail: str
 
 
 Check = Callable[[Site], Iterator[Line]]
@@ -54,8 +46,8 @@ def passed() -> None:
 def printed() -> None:
     """Every check of this host, then OK or FAILED; raises PyinfraError on FAIL."""
     site = here()
-    if site.runs_something:
-        _end(site, judged(site, (*PREREQUISITES, *STANDING)))
+    ours = (*PREREQUISITES, *STANDING) if site.runs_something else ()
+    _end(site, judged(site, (*ours, doctor_gateway.checks)))
 
 
 def judged(site: Site, checks: tuple[Check, ...]) -> list[Line]:

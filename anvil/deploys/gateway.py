@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "templates" / "openclaw-anvil-intent-router"
 VOCABULARY = ROOT / "anvil" / "router" / "vocabulary.json"
 ENVIRONMENT = "~/.openclaw/.env"
+API_KEY = "models.providers.anvil.apiKey"
 HOOK = "before_model_resolve"
 FLOOR = (2026, 4, 21)
 TESTED = ("2026.6", "2026.9")
@@ -168,7 +169,7 @@ def _known(site: Site, gateway: Gateway) -> Known:
     if not cli.ok and gateway.version is None:
         raise PyinfraError(f"{site.name}: {cli.error}; pin gateways.*.version to write without asking it")
     version = cli.version or gateway.version or ""
-    numbers = tuple(int(part) for part in version.split("-")[0].split(".") if part.isdigit())
+    numbers = numbered(version)
     if numbers < FLOOR:
         raise PyinfraError(f"{site.name}: OpenClaw {version or 'of an unknown version'} is older than 2026.4.21")
     if not version.startswith(TESTED):
@@ -180,6 +181,16 @@ def _known(site: Site, gateway: Gateway) -> Known:
     if not schema.ok:
         raise PyinfraError(f"{site.name}: openclaw config schema: {schema.error}")
     return Known(openclaw_features.features(schema.schema), version, False)
+
+
+def numbered(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("-")[0].split(".") if part.isdigit())
+
+
+def wanted_edit(site: Site, gateway: Gateway, content: bytes) -> Edit:
+    """What a sync would do to this document. Raises PyinfraError or ValueError when it would refuse."""
+    _, _, windows = _way(site, gateway)
+    return editor(site, gateway, _known(site, gateway), windows, overwrite=False)(content)
 
 
 def _overwrite(name: str) -> bool:
@@ -291,6 +302,8 @@ def judge(login: bool, pinned: bool) -> Callable[[Host, str, str], tuple[str, ..
         if not told.ok:
             return (told.error,)
         if told.valid:
+            for warning in (text for text in told.warnings if text.startswith(API_KEY)):
+                on.log(f"WARN {warning}")
             return ()
         before = on.get_fact(OpenClawValidation, login, live).issues
         return tuple(issue for issue in told.issues if issue not in before)

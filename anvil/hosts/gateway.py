@@ -53,10 +53,11 @@ class SchemaAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ValidationAnswer(Answer, frozen=True, kw_only=True):
-    """`issues` as "path: message"; a valid document has none that count."""
+    """`issues` and `warnings` as "path: message"; a valid document has no issues that count."""
 
     valid: bool = False
     issues: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ModelsAnswer(Answer, frozen=True, kw_only=True):
@@ -136,8 +137,12 @@ class OpenClawValidation(FactBase[ValidationAnswer]):
         if "valid" not in told:
             said = _status(got)
             return ValidationAnswer(status=said.status if not said.ok else "error", error=said.error or "no verdict")
-        issues = [f"{each.get('path', '')}: {each.get('message', '')}" for each in told.get("issues") or ()]
-        return ValidationAnswer(status="ok", valid=told["valid"] is True, issues=tuple(issues))
+        issues, warnings = (_sentences(told.get(key)) for key in ("issues", "warnings"))
+        return ValidationAnswer(status="ok", valid=told["valid"] is True, issues=issues, warnings=warnings)
+
+
+def _sentences(rows: Any) -> tuple[str, ...]:
+    return tuple(f"{row.get('path', '')}: {row.get('message', '')}" for row in rows or () if isinstance(row, dict))
 
 
 class OpenClawModels(FactBase[ModelsAnswer]):
