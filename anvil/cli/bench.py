@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from anvil.cli import endpoint_options as shared
-from anvil.lab.bench import picture, recipe
+from anvil.lab.bench import distribution, picture, recipe
 from anvil.lab.bench.measure import Plan, Stated, bench
 from anvil.lab.bench.report import SCHEMA, Level, Report, enough
 from anvil.lab.endpoint import Endpoint, Refused
@@ -42,6 +42,13 @@ def _levels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--max-tokens", type=_Count, default=64, show_default=True, help="Of an answer.")
 @click.option("--max-model-len", "window", type=_Size, default=0, help="The window; 0 asks the endpoint.")
 @click.option("--margin", type=_Size, default=1024, show_default=True, help="Tokens of the window left free.")
+@click.option(
+    "--distribution",
+    default=distribution.BUILTIN_NAME,
+    show_default=True,
+    metavar="FILE",
+    help="Sizes: a usage profile.",
+)
 @click.option("--draw", type=int, default=1, show_default=True, help="The same number draws the same sizes.")
 @click.option("--warmup", type=_Size, default=1, show_default=True, help="Requests before the clock starts.")
 @click.option(
@@ -79,6 +86,7 @@ def command(
     try:
         endpoint, _ = shared.named_endpoint(options)
         _compatible(options, sweep, as_json and printed is not None)
+        options["steps"] = distribution.read(options.pop("distribution"))
         for path in files:
             check_target(path, force=force, mkdir=mkdir)
     except (Refused, WriteRefused) as problem:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from anvil.cli.bench import command
+from anvil.cli.usage_profile import command as usage
 from anvil.lab import chat
 from anvil.lab.bench.load import timed
 from anvil.lab.endpoint import Endpoint
@@ -179,6 +180,35 @@ def test_an_unknown_window_is_said_and_a_stated_one_wins() -> None:
         _, stated = against(engine, "--requests", "1", "--max-model-len", "1400", "--ctx-tokens", "9000")
     assert any("--max-model-len" in note for note in unknown["notes"])
     assert (stated["window"], stated["max_context_tokens"]) == (1400, 312)
+
+
+def test_sizes_are_drawn_from_a_usage_profile(tmp_path: Path) -> None:
+    logs = Path(__file__).parents[1] / "usage" / "logs"
+    out = tmp_path / "usage.json"
+    assert CliRunner().invoke(usage, ["--logs", str(logs), "--out", str(out)]).exit_code == 0
+    with running(Engine()) as engine:
+        code, report = against(engine, "--ctx-tokens", "0", "--distribution", str(out), "--warmup", "0")
+    sizes = [len(text.split()) / 0.75 for text in prompts(engine)]
+    assert (code, report["context_tokens"]) == (0, None)
+    assert 20_000 <= min(sizes) < max(sizes) <= report["max_context_tokens"] + 100 <= 40_100
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("nonsense", "anvil usage --out"),
+        ('{"schema": "other", "distribution": [[1, 5]]}', "anvil.usage/v1"),
+        ('{"schema": "anvil.usage/v1", "distribution": []}', "anvil.usage/v1"),
+        ('{"schema": "anvil.usage/v1", "distribution": [[0.5, 5], [0.2, 6], [1, 7]]}', "rising to 1"),
+        ('{"schema": "anvil.usage/v1", "distribution": [[0.5, 5]]}', "rising to 1"),
+        ('{"schema": "anvil.usage/v1", "distribution": [[1, 0]]}', "rising to 1"),
+    ],
+)
+def test_what_is_no_usage_profile_is_refused(tmp_path: Path, content: str, says: str) -> None:
+    file = tmp_path / "usage.json"
+    file.write_text(content)
+    result = bench("--base-url", "http://127.0.0.1:1", "--model", "m", "--distribution", str(file))
+    assert (result.exit_code, says in result.stderr) == (2, True)
 
 
 def test_flags_state_what_the_endpoint_does_not_say() -> None:
