@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
-    from anvil.lab.calibrate.plan import Plan
     from anvil.lab.calibrate.run import Generated, Report
     from anvil.lab.judge import Judge
 
@@ -125,6 +124,7 @@ def calibrate(
     Exit 0: done. 1: nothing could be graded, or the judge failed. 2: refused, nothing was called. 3: no tier answered.
     """
     from anvil.lab.calibrate import plan, run
+    from anvil.lab.judge.choose import JudgeRefused, choose
     from anvil.lab.judge.claude import BinaryMissing
 
     environ = dict(os.environ)
@@ -137,12 +137,12 @@ def calibrate(
             _say(warning)
         if asked.generate_only is not None:
             raise SystemExit(_told_generated(run.generate(asked, planned, around), asked.generate_only, as_json))
-        chosen = _judge(judge, judge_model, judge_key_env, environ, planned)
+        chosen = choose(judge, judge_model, judge_key_env, environ, planned.config)
         report = run.measure(asked, planned, chosen, around)
     except BinaryMissing as error:
         _say(str(error))
         raise SystemExit(MISSING_PROGRAM) from None
-    except (plan.Refused, BadPair, OSError) as error:
+    except (plan.Refused, JudgeRefused, BadPair, OSError) as error:
         raise refusal("calibrate", str(error)) from None
     assert asked.out is not None  # plan.make refuses a run without
     raise SystemExit(_told(report, asked.out, chosen, as_json))
@@ -151,33 +151,6 @@ def calibrate(
 def _say(text: str) -> None:
     for line in text.splitlines():
         click.echo(f"anvil calibrate: {line}", err=True)
-
-
-def _judge(judge: str, model: str | None, key_env: str | None, environ: Mapping[str, str], planned: Plan) -> Judge:
-    """Raises Refused for a judge that cannot or must not be asked, BinaryMissing without the claude command."""
-    from anvil.lab.calibrate.plan import Refused, normalised
-    from anvil.lab.judge.claude import ClaudeJudge
-    from anvil.lab.judge.endpoint import EndpointJudge
-
-    if judge == "claude":
-        # keys of tiers and callers are no business of the judge's process
-        config = planned.config
-        secret = {*config.server.auth_env, *(tier.auth_env for tier in config.tiers)}
-        return ClaudeJudge({name: value for name, value in environ.items() if name not in secret}, model)
-    url = normalised(judge)
-    if url is None:
-        raise Refused(f"--judge {judge[:200]}: give claude or the URL of an OpenAI-compatible endpoint")
-    if not model:
-        raise Refused("--judge-model ID is missing: without it the judge's family cannot be told")
-    if same := [tier.id for tier in planned.config.tiers if normalised(tier.base_url) == url]:
-        raise Refused(f"--judge {judge[:200]}: is the tier {same[0]} itself; a model must not grade itself")
-    key = environ.get(key_env, "").strip() if key_env else ""
-    if key_env and not key:
-        raise Refused(f"--judge-key-env {key_env}: is not set; export it")
-    found = EndpointJudge(url, model, key or None)
-    if not found.families:
-        raise Refused(f"--judge-model {model[:100]}: its family cannot be told; name a model whose maker is known")
-    return found
 
 
 def _told_generated(found: Generated, folder: Path, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import queue
 import random
 import threading
@@ -19,11 +20,18 @@ from msgspec import Struct, structs
 from anvil.lab.calibrate.candidate import LIVE, over
 from anvil.lab.evaluation import profile_file
 from anvil.lab.judge import Judge, Sample, family
+from anvil.lab.judge.choose import choose
+from anvil.lab.judge.prompt import CLIP
 from anvil.lab.writing import write_whole
+from anvil.router import config as configuration
+from anvil.router import dialects
 from anvil.router.config import RouterConfig, TierConfig
+from anvil.router.decisions.record import Decision
+from anvil.router.loading import load_profile
 from anvil.router.profile import EVAL_MAX, Profile, Row, read
 from anvil.router.redact import Scrubber, redact
 from anvil.router.taxonomy import Verdict
+from anvil.router.turn import Text, Turn
 
 # Jobs accepted and not finished; more are dropped and counted. A judge takes seconds, a request must not wait for it.
 PENDING = 64
@@ -199,3 +207,100 @@ def as_text(value: object) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else msgspec.json.encode(value).decode()
+
+
+# ------------------------------------------------------------------------------------------- as an observer
+
+CANDIDATE = "ANVIL_SAMPLER_CANDIDATE"
+ROUTER_CONFIG = "ANVIL_SAMPLER_CONFIG"
+RATE = "ANVIL_SAMPLER_RATE"
+DROP = "ANVIL_SAMPLER_DROP"
+JUDGE = "ANVIL_SAMPLER_JUDGE"
+JUDGE_MODEL = "ANVIL_SAMPLER_JUDGE_MODEL"
+JUDGE_KEY_ENV = "ANVIL_SAMPLER_JUDGE_KEY_ENV"
+
+
+class SamplerOff(Exception):
+    """The sampler is configured, but cannot run; the sentence names the variable or file."""
+
+
+class SamplingObserver:
+    """``observer = "anvil.lab.sampler:observe"``: grades served answers of local tiers, off unless configured.
+
+    ANVIL_SAMPLER_CANDIDATE: file to write; without it nothing is done. ANVIL_SAMPLER_CONFIG: the router.toml in force.
+    _RATE (1.0), _DROP (names of fields, commas), _JUDGE (claude or a URL), _JUDGE_MODEL, _JUDGE_KEY_ENV.
+    """
+
+    wants_texts = True
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._sampler: Sampler | None = None
+        self._tiers: dict[str, TierConfig] = {}
+
+    def __call__(self, decision: Decision, turn: Turn | None, answer: str | None) -> None:
+        """Raises when it cannot be set up: the router counts such calls as dropped."""
+        if not self._environ.get(CANDIDATE, "").strip():
+            return
+        if turn is None or not answer or decision.outcome != "served" or decision.served_tier_privacy != "local":
+            return
+        if self._sampler is None:
+            self._sampler = self._start(decision)
+        tier = self._tiers.get(decision.served_tier or "")
+        if tier is not None:
+            self._sampler.observe(request_of(turn), answer, decision.work_class, tier)
+
+    def close(self) -> None:
+        """Called at the router's end and between two configurations; what waits for a judge is left behind."""
+        if self._sampler is not None:
+            self._sampler.close(0.0)
+            self._sampler = None
+
+    def _start(self, decision: Decision) -> Sampler:
+        environ = self._environ
+        path = Path(environ.get(ROUTER_CONFIG, "")).expanduser()
+        if not path.is_file():
+            raise SamplerOff(f"{ROUTER_CONFIG}: {path}: name the router.toml that runs")
+        config = configuration.load(path, environ=environ)
+        _, digest, _ = load_profile(config, decision.mode, path.resolve().parent)
+        if configuration.config_hash(config, digest) != decision.config_hash:
+            raise SamplerOff(f"{path}: is not the configuration that runs; reload the router")
+        judge = choose(
+            environ.get(JUDGE, "claude"), environ.get(JUDGE_MODEL), environ.get(JUDGE_KEY_ENV), environ, config
+        )
+        self._tiers = {tier.id: tier for tier in config.tiers}
+        names = [*config.server.auth_env, *(tier.auth_env for tier in config.tiers), environ.get(JUDGE_KEY_ENV, "")]
+        return Sampler(
+            config,
+            judged(judge),
+            Path(environ[CANDIDATE]).expanduser(),
+            live=_live(config, path),
+            mode=decision.mode,
+            rate=float(environ.get(RATE, "1.0")),
+            scrubber=Scrubber([environ.get(name, "") for name in names]),
+            drop=filter(None, environ.get(DROP, "").split(",")),
+        )
+
+
+def _live(config: RouterConfig, path: Path) -> list[Row]:
+    if config.profile_path is None:
+        return []
+    file = path.resolve().parent / Path(config.profile_path).expanduser()
+    return read(file.read_bytes(), str(file))[1]
+
+
+def request_of(turn: Turn) -> dict[str, object]:
+    """System text and the newest messages of a request, as far as a judge would read them."""
+    conversation = dialects.caller(turn.dialect).conversation(turn)
+    messages: list[dict[str, str]] = []
+    room = CLIP
+    for message in reversed(conversation.messages):
+        text = "\n".join([block.text for block in message.blocks if isinstance(block, Text)])[-room:]
+        messages.insert(0, {"role": message.role, "content": text})
+        room -= len(text)
+        if room <= 0:
+            break
+    return {"system": "\n".join(conversation.system)[:CLIP], "messages": messages}
+
+
+observe = SamplingObserver()

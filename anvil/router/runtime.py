@@ -189,7 +189,7 @@ class Runtime:
     def finish(self, exchange: Exchange) -> None:
         """The request is over: its one record is built within RECORD_EVERY_S, many at a time, off its own path."""
         exchange.finished_at = time.perf_counter()
-        if exchange.turn is not None:
+        if exchange.turn is not None and exchange.said is None:
             exchange.turn.body, exchange.turn.view = _NO_BODY, None  # a record needs no text, and texts are large
         self._finished.append(exchange)
         if len(self._finished) >= RECORD_BATCH:

@@ -16,11 +16,15 @@ from hypothesis import strategies as st
 from anvil.lab import sampler as sampling
 from anvil.lab.judge import Sample
 from anvil.lab.sampler import PENDING, WORKERS, Grade, Sampler, checked, judged
-from anvil.router import profile
+from anvil.router import dialects, profile
 from anvil.router.fingerprint import fingerprint
 from anvil.router.profile import Row
 from anvil.router.redact import Scrubber
-from tests.unit.lab.judge.scripted import Told
+from tests.router.conftest import start_router
+from tests.router.tier import Tier, auto
+from tests.unit.lab.calibrate import house
+from tests.unit.lab.judge.scripted import Client, Told, reply
+from tests.unit.router.decision_samples import decision
 from tests.unit.router.routing import config, local
 
 SMALL = local("small", extra_body={"think": False})
@@ -164,3 +168,65 @@ def test_scores_are_brought_into_range(score: float) -> None:
 def test_texts_of_data() -> None:
     assert sampling.as_text(None) == ""
     assert sampling.as_text({"a": [1]}) == '{"a":[1]}'
+
+
+# ------------------------------------------------------------------------------------------- as an observer
+
+
+def test_a_router_feeds_it_and_its_own_profile_does_not_change(tmp_path: Path) -> None:
+    folder = tmp_path / "router"
+    folder.mkdir()
+    tier = Tier(auto("an", " answer with sk-canary1234")).start()
+    client = Client(tmp_path / "judge", reply(4, 4, 4, 4, 4))
+    environ = {"ANVIL_SAMPLER_CANDIDATE": str(tmp_path / "candidate.json"), "ANVIL_CLAUDE_BIN": str(client.path),
+               "ANVIL_SAMPLER_CONFIG": str(folder / "router.toml"), "SMALL_KEY": "tier-key-of-the-house"}  # fmt: skip
+    text = house.router(folder, house.tier("small", tier.url)).read_text()
+    text = text.replace("[router]\n", '[router]\nobserver = "anvil.lab.sampler:observe"\n', 1)
+    running = start_router(folder, text, environ)
+    body = {"model": "chat", "messages": [{"role": "user", "content": "say tier-key-of-the-house"}]}
+    try:
+        assert running.client.post("/v1/chat/completions", json=body | {"stream": True}).status_code == 200
+        assert running.client.post("/v1/chat/completions", json=body).status_code == 200
+        running.decisions()
+        end = time.monotonic() + 10
+        while not (tmp_path / "candidate.json").exists() or rows(tmp_path)[0].sample_n < 2:
+            assert time.monotonic() < end, running.logged()
+            time.sleep(0.05)
+        metrics = running.client.get("/metrics").text
+    finally:
+        running.stop(expect=None)
+        tier.stop()
+    (row,) = rows(tmp_path)
+    assert (row.tier_id, row.work_class, row.quality_score, row.source_evals) == ("small", "chat", 0.8, ["live"])
+    assert "anvil_observer_dropped_total 0" in metrics
+    asked = [str(call["prompt"]) for call in client.calls]
+    assert all("an answer with [REDACTED]" in prompt and "say [REDACTED]" in prompt for prompt in asked)
+    assert sorted(folder.iterdir()) == [folder / "router.log", folder / "router.toml"], "nothing else was written"
+
+
+def test_it_is_off_unless_configured_and_says_what_is_missing(tmp_path: Path) -> None:
+    served = decision(served_tier="small", served_tier_privacy="local")
+    turn = dialects.caller("openai").parse(b'{"messages":[{"role":"user","content":"hi"}]}')
+    sampling.SamplingObserver({})(served, turn, "an answer")
+    config_file = house.router(tmp_path, house.tier("small", "http://127.0.0.1:7001/v1"))
+    environ = {"ANVIL_SAMPLER_CANDIDATE": str(tmp_path / "c.json")}
+    with pytest.raises(sampling.SamplerOff, match="ANVIL_SAMPLER_CONFIG"):
+        sampling.SamplingObserver(environ)(served, turn, "an answer")
+    environ["ANVIL_SAMPLER_CONFIG"] = str(config_file)
+    one = sampling.SamplingObserver(environ)
+    with pytest.raises(sampling.SamplerOff, match="not the configuration that runs"):
+        one(served, turn, "an answer")
+    for other in (decision(outcome="exhausted"), decision(served_tier="paid", served_tier_privacy="cloud")):
+        one(other, turn, "an answer")
+    one(served, turn, None)
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_the_newest_messages_are_kept_when_a_conversation_is_long() -> None:
+    messages = [{"role": "user", "content": f"{number} " + "x" * 5000} for number in range(9)]
+    body = {"messages": [{"role": "system", "content": "be brief"}, *messages]}
+    found = sampling.request_of(dialects.caller("openai").parse(json.dumps(body).encode()))
+    assert found["system"] == "be brief"
+    kept = [message["content"] for message in found["messages"]]  # type: ignore[attr-defined]
+    assert sum(map(len, kept)) == 12_000
+    assert [text[:2] for text in kept[1:]] == ["7 ", "8 "]
