@@ -142,8 +142,8 @@ def capture(
         raise stop(str(error)) from None
     except inspected.Unreadable as error:
         raise stop(f"{container}: {error}", 1) from None
-    doubts = evidence.doubts(row, load, gate)
-    row = evidence.joined(row, load, gate)
+    doubts = evidence.doubts(row, load, gate, inspected.started(seen))
+    row = evidence.joined(row, load, gate, verified=not doubts)
     if write:
         _store(file, row, force)
     if as_json:

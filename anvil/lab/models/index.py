@@ -13,7 +13,7 @@ from anvil.lab.models.cache import OWNER_REPO, Found
 from anvil.lab.models.card import CODING, Card, card
 from anvil.lab.models.facts import Facts, facts, is_real
 from anvil.lab.writing import write_whole
-from anvil.topology.hazards import Checkpoint, matching
+from anvil.topology.hazards import Checkpoint, Hazard, matching
 
 SCHEMA = "anvil.models/v1"
 GB = 10**9
@@ -24,11 +24,12 @@ Fetch = Callable[[str], str | None]
 
 
 class Advice(Struct, frozen=True, kw_only=True):
-    """Something known of such a checkpoint. It advises; it never calls a model dead."""
+    """Something known of such a checkpoint on a card; ``compute`` "" is every card. It never calls a model dead."""
 
     level: str
     sentence: str
     source: str
+    compute: str = ""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -67,15 +68,23 @@ def file_name(repo: str) -> str:
 
 
 def advice(repo: str, told: Facts, computes: tuple[str, ...]) -> tuple[Advice, ...]:
-    """Hazards of the format on the declared cards. Error entries are about a serve's spelling, not about a file."""
+    """Hazards of the format on the declared cards. Those about how a serve spells its quantization say nothing of a
+    file."""
     name = " ".join([repo, told.quant or "", "moe" if told.moe else ""]).strip()
     quantization = "modelopt_fp4" if (told.quant_method, told.quant) == ("modelopt", "nvfp4") else told.quant_method
     hits = {}
     for engine in told.loadable_by:
         for compute in computes or ("",):
             asked = Checkpoint(name=name, engine=engine, quantization=quantization or "", compute=compute)
-            hits.update({hazard.id: hazard for hazard in matching(asked) if hazard.level != "error"})
-    return tuple(Advice(level=hit.level, sentence=hit.sentence, source=hit.source) for hit in hits.values())
+            hits.update({hazard.id: hazard for hazard in matching(asked) if _of_a_file(hazard)})
+    return tuple(
+        Advice(level=hit.level, sentence=hit.sentence, source=hit.source, compute=hit.match.compute or "")
+        for hit in hits.values()
+    )
+
+
+def _of_a_file(hazard: Hazard) -> bool:
+    return hazard.match.quantization_not is None
 
 
 def write(folder: Path, made: tuple[Row, ...]) -> tuple[str, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -29,7 +31,8 @@ class Bench(Struct, frozen=True, kw_only=True):
     schema: str
     concurrency: int
     completed: int
-    run_id: str | None = None
+    run_id: str = ""
+    base_url: str = ""
     model: str | None = None
     image_digest: str | None = None
     context_tokens: int | None = None
@@ -41,6 +44,7 @@ class Preflight(Struct, frozen=True, kw_only=True):
     schema: str
     passed: bool
     model: str | None = None
+    started: str | float = ""
 
 
 def bench(path: Path) -> Bench:
@@ -78,30 +82,49 @@ def measured(load: Bench) -> dict[str, Any]:
         "concurrency": None if single or figure is None else load.concurrency,
         "ttft_p50_ms": load.metrics.ttft_p50_ms,
         "context_tokens": load.context_tokens or load.max_context_tokens,
-        "measured_at": (load.run_id or "").removeprefix("bench-"),
+        "measured_at": "-".join((at[:4], at[4:6], at[6:8])) if (at := _instant(load.run_id)) else None,
     }
     return {key: value for key, value in rows.items() if value}
 
 
-def doubts(row: dict[str, Any], load: Bench | None, gate: Preflight | None) -> list[str]:
-    """Why the recipe stays unverified; empty = verified."""
-    digest = row.get("measured", {}).get("image_digest")
+def doubts(row: dict[str, Any], load: Bench | None, gate: Preflight | None, started: str = "") -> list[str]:
+    """Why the recipe stays unverified; empty = verified. ``started``: since when the container runs (UTC)."""
     found = []
     if gate is None or not gate.passed:
         found.append("no preflight given" if gate is None else "its preflight failed")
+    elif _instant(gate.started) and _instant(gate.started) < _instant(started):
+        found.append("its preflight is older than the container")
     if load is None or not load.completed or not load.metrics.throughput_tok_s:
         found.append("no bench given" if load is None else "its bench completed nothing")
-    elif digest is None or load.image_digest != digest:
-        found.append("the bench does not name the image digest that runs now")
+    elif not _same_image(row, load, started):
+        found.append("the bench is not known to have measured the image that runs now")
     if load and gate and load.model != gate.model:
         found.append(f"preflight asked {gate.model} and bench asked {load.model}")
     return found
 
 
-def joined(row: dict[str, Any], load: Bench | None, gate: Preflight | None) -> dict[str, Any]:
-    """The captured row with its figures, and verified when nothing speaks against it."""
+def _same_image(row: dict[str, Any], load: Bench, started: str) -> bool:
+    """By its digest, else because the container has run since before the bench, on the port that was measured."""
+    digest = row.get("measured", {}).get("image_digest")
+    if digest is None or load.image_digest is not None:
+        return digest is not None and load.image_digest == digest
+    try:
+        port = urlsplit(load.base_url).port
+    except ValueError:
+        return False
+    measured_at, since = _instant(load.run_id), _instant(started)
+    return bool(since) and since <= measured_at and port is not None and port == row.get("serve", {}).get("port")
+
+
+def _instant(text: str | float) -> str:
+    """Year to second as digits, which order like the instants; "" when that is not what the text holds."""
+    digits = re.sub(r"\D", "", str(text))[:14]
+    return digits if isinstance(text, str) and len(digits) == 14 else ""
+
+
+def joined(row: dict[str, Any], load: Bench | None, gate: Preflight | None, verified: bool) -> dict[str, Any]:
+    """The captured row with its figures and its status."""
     figures = {**row.get("measured", {}), **(measured(load) if load else {})}
     if gate is not None:
         figures["preflight"] = "passed" if gate.passed else "failed"
-    status = "unverified" if doubts(row, load, gate) else "verified"
-    return {**row, "status": status, **({"measured": figures} if figures else {})}
+    return {**row, "status": "verified" if verified else "unverified", **({"measured": figures} if figures else {})}

@@ -56,6 +56,12 @@ def recipe_row(seen: Container, topology: Topology | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def started(seen: Container) -> str:
+    """Since when this container runs (UTC, as docker writes it); "" when it does not."""
+    state = _table(seen.container, "State")
+    return str(state.get("StartedAt") or "") if state.get("Running") else ""
+
+
 def _table(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = document.get(key)
     return value if isinstance(value, Mapping) else {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anvil.lab.recipes import apply, flags, registry
@@ -71,6 +71,7 @@ LLAMACPP = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=60)
 @given(st.one_of(VLLM, SGLANG, LLAMACPP))
 def test_any_serves_flags_survive_a_recipe(keys: dict[str, Any]) -> None:
     named = {} if keys["engine"] == "llamacpp" else {"repo": "a/b"}

@@ -92,11 +92,11 @@ BENCH = {
 GATE = {"schema": "anvil.preflight/v1", "model": "gpt-oss-120b", "passed": True, "tests": []}
 
 
-def doubts(tmp_path: Path, bench: dict[str, Any] | None, gate: dict[str, Any] | None) -> list[str]:
+def doubts(tmp_path: Path, bench: dict[str, Any] | None, gate: dict[str, Any] | None, started: str = "") -> list[str]:
     (tmp_path / "b.json").write_text(json.dumps(bench))
     (tmp_path / "p.json").write_text(json.dumps(gate))
     load = evidence.bench(tmp_path / "b.json") if bench else None
-    return evidence.doubts(row(), load, evidence.preflight(tmp_path / "p.json") if gate else None)
+    return evidence.doubts(row(), load, evidence.preflight(tmp_path / "p.json") if gate else None, started)
 
 
 def test_only_a_passing_preflight_and_a_bench_of_the_same_image_verify(tmp_path: Path) -> None:
@@ -105,8 +105,40 @@ def test_only_a_passing_preflight_and_a_bench_of_the_same_image_verify(tmp_path:
     assert doubts(tmp_path, BENCH, {**GATE, "passed": False}) == ["its preflight failed"]
     assert doubts(tmp_path, {**BENCH, "completed": 0}, GATE) == ["its bench completed nothing"]
     other = {**BENCH, "image_digest": DIGEST.replace("a", "b")}
-    assert doubts(tmp_path, other, GATE) == ["the bench does not name the image digest that runs now"]
+    assert doubts(tmp_path, other, GATE) == ["the bench is not known to have measured the image that runs now"]
     assert doubts(tmp_path, BENCH, {**GATE, "model": "x"}) == ["preflight asked x and bench asked gpt-oss-120b"]
+
+
+UNNAMED = {**BENCH, "image_digest": None, "base_url": "http://127.0.0.1:30002/v1"}
+BEFORE, AFTER = "2026-11-24T09:59:59.5Z", "2026-11-24T10:00:01.5Z"
+
+
+@pytest.mark.parametrize(
+    ("bench", "started", "verified"),
+    [
+        (UNNAMED, BEFORE, True),
+        (UNNAMED, AFTER, False),
+        (UNNAMED, "", False),
+        ({**UNNAMED, "base_url": "http://127.0.0.1:30003/v1"}, BEFORE, False),
+        ({**UNNAMED, "base_url": "http://127.0.0.1:x/v1"}, BEFORE, False),
+        ({**UNNAMED, "run_id": "bench"}, BEFORE, False),
+    ],
+)
+def test_a_bench_counts_when_the_container_ran_then_on_that_port(
+    tmp_path: Path, bench: dict[str, Any], started: str, verified: bool
+) -> None:
+    assert (doubts(tmp_path, bench, GATE, started) == []) is verified
+
+
+def test_a_preflight_of_an_earlier_container_counts_for_nothing(tmp_path: Path) -> None:
+    old = {**GATE, "started": "2026-11-24T09:00:00Z"}
+    assert doubts(tmp_path, UNNAMED, old, BEFORE) == ["its preflight is older than the container"]
+
+
+def test_a_container_that_stopped_has_no_start() -> None:
+    state = {"Running": True, "StartedAt": BEFORE}
+    assert inspected.started(Container({"State": state}, {})) == BEFORE
+    assert inspected.started(Container({"State": {**state, "Running": False}}, {})) == ""
 
 
 def test_throughput_is_single_only_at_one_stream(tmp_path: Path) -> None:

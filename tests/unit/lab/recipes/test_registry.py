@@ -6,7 +6,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anvil.lab.recipes import registry, toml
@@ -44,6 +44,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=6), VALUES, max_size=5))
 def test_what_is_written_is_read_the_same_and_written_again_alike(document: dict[str, Any]) -> None:
     text = toml.dumps(document)
