@@ -29,7 +29,7 @@ def _click_main() -> None:
     import click
 
     from anvil import __version__
-    from anvil.cli.usage import one_line
+    from anvil.cli.usage_error import one_line
 
     class Commands(click.Group):
         """Subcommands by module path, imported on use; an unknown one names the nearest."""
@@ -66,6 +66,7 @@ def _click_main() -> None:
         help="Deploy model serves and route coding harnesses to them, local where proven.",
         no_args_is_help=False,
         invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
 
     @click.pass_context

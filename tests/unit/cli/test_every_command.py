@@ -1,0 +1,109 @@
+"""What holds for all of ``anvil`` (contract lab.md 1, B17): help, unknown flags and names, no traceback, no secret."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from anvil import cli
+
+CANARY = "canary-token-value-0000000000"
+
+
+def paths() -> Iterator[tuple[str, ...]]:
+    """Every command and subcommand there is."""
+    for name, (module, attribute) in cli.COMMANDS.items():
+        yield from below((name,), getattr(importlib.import_module(module), attribute))
+
+
+def below(path: tuple[str, ...], command: click.Command) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from below((*path, name), inner)
+
+
+ALL = sorted(paths())
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANVIL_ROUTER_TOKEN", "HF_TOKEN", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, CANARY)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The exit code of the real entry point; anything but a SystemExit would be a traceback."""
+    monkeypatch.setattr(sys, "argv", ["anvil", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_there_are_as_many_as_the_table_says() -> None:
+    assert {path[0] for path in ALL} == set(cli.COMMANDS)
+    assert len(ALL) > len(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_exits_0(
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *path, "--help") == 0
+    told = capsys.readouterr()
+    assert "anvil" in told.out
+    assert told.err == ""
+    assert CANARY not in told.out
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_an_unknown_flag_is_one_line_and_exit_2(
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *path, "--hlep") == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert line.startswith(f"anvil {' '.join(path)}: ")
+    assert "--hlep" in line
+    assert "--help" in line, "the nearest name"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sreve"], "did you mean serve?"),
+        (["harness", "shwo"], "Did you mean 'show'?"),
+        (["metrics"], "--replay"),
+        (["init", "--port", "x"], "--port"),
+        (["--vresion"], "--version"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
+def test_usage_lists_every_command(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *words) == 0
+    listed = capsys.readouterr().out
+    assert all(f"\n  {name} " in listed for name in cli.COMMANDS)
+
+
+def test_an_old_interpreter_is_told_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4, "final", 0))
+    assert run(monkeypatch, "--help") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "3.11" in line
+    assert "3.10.4" in line
