@@ -20,6 +20,8 @@ from anvil.lab.models import pull as pulling
 from anvil.lab.writing import WriteRefused
 from anvil.topology.model import ModelServe, Topology
 
+PULL_SCHEMA = "anvil.models.pull/v1"
+
 
 class Scanned(NamedTuple):
     """What a place holds, and the tree it was read from when that is a copy of a volume's."""
@@ -138,10 +140,12 @@ def _json(row: index.Row) -> dict[str, Any]:
 )
 @click.option("--dry-run", is_flag=True, help="Print the command.")
 @topology_option
+@as_json
 @click.pass_obj
 def pull(
     call: pulling.Call | None, /, repo: str, name: str, host: str | None, token_env: str | None, image: str | None,
     root: str, dry_run: bool, topology: Path | None, revision: str, include: tuple[str, ...], exclude: tuple[str, ...],
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Download REPO into a docker volume with `hf`, one pull per volume at a time. Exits with docker's code."""
     token = os.environ.get(token_env, "").strip() if token_env else ""
@@ -158,7 +162,11 @@ def pull(
         raise stop(f"no serve of the topology uses volume {name}; name an image that has `hf`: --image")
     wanted = pulling.Pull(repo, name, image, revision, include, exclude)
     if dry_run:
-        click.echo(shlex.join(pulling.argv(wanted)))
+        line = shlex.join(pulling.argv(wanted))
+        if as_json:
+            document(PULL_SCHEMA, {"command": line, "pulled": False})
+        else:
+            click.echo(line)
         return
     try:
         code = pulling.pulled(wanted, token, os.environ, host, root.rstrip("/"), call or pulling.call)
@@ -168,3 +176,5 @@ def pull(
         raise stop(f"{repo}: {error}", catalogue.FAILED) from None
     if code:
         raise stop(f"docker ended with {code}", code)
+    if as_json:
+        document(PULL_SCHEMA, {"repo": repo, "volume": name, "pulled": True})

@@ -155,7 +155,8 @@ def report(
 @click.option("--force", is_flag=True, help="Replace OUT.")
 @click.option("--mkdir", is_flag=True, help="Make missing folders.")
 @database
-def export(form: str, out: Path, force: bool, mkdir: bool, db: Path) -> None:
+@as_json
+def export(form: str, out: Path, force: bool, mkdir: bool, db: Path, as_json: bool) -> None:
     """Write every row to a file."""
     found = _rows(db, Asked())
     data = msgspec.json.format(msgspec.json.encode({"schema": SCHEMA, "rows": _builtins(found)}))
@@ -166,6 +167,8 @@ def export(form: str, out: Path, force: bool, mkdir: bool, db: Path) -> None:
     except OSError as error:
         raise stop(f"{out}: cannot be written: {error.strerror}", catalogue.FAILED) from None
     say(f"{len(found)} rows written to {out} as {form}")
+    if as_json:
+        document(SCHEMA, {"out": str(out), "rows": len(found)})
 
 
 @priors.command("compare")

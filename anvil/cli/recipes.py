@@ -156,9 +156,14 @@ def capture(
 @recipes.command("run-line")
 @click.argument("model")
 @registry_option
-def run_line(model: str, file: Path) -> None:
+@as_json
+def run_line(model: str, file: Path, as_json: bool) -> None:
     """Print an equivalent `docker run`, for reading; deploys never use it."""
-    click.echo(applying.run_line(_find(_read(file), model)))
+    line = applying.run_line(_find(_read(file), model))
+    if as_json:
+        document(SCHEMA, {"run_line": line})
+    else:
+        click.echo(line)
 
 
 @recipes.command()
@@ -167,11 +172,14 @@ def run_line(model: str, file: Path) -> None:
 @click.option("--force", is_flag=True, help="Replace OUT.")
 @click.option("--mkdir", is_flag=True, help="Make missing folders.")
 @registry_option
-def share(out: Path, strip_host: bool, force: bool, mkdir: bool, file: Path) -> None:
+@as_json
+def share(out: Path, strip_host: bool, force: bool, mkdir: bool, file: Path, as_json: bool) -> None:
     """Write the registry to OUT for others to read."""
     found = _read(file)
     _write(out, (registry.without_host(found) if strip_host else found).text(), force=force, mkdir=mkdir)
     say(f"{out} written")
+    if as_json:
+        document(SCHEMA, {"out": str(out), "recipes": len(found.recipes)})
 
 
 def throughput(measured: Measured) -> str:

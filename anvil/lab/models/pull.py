@@ -15,6 +15,7 @@ from typing import NamedTuple
 CACHE = "/root/.cache/huggingface"
 LOCK_SECONDS = 30
 BUSY = 12
+_STDERR = 2
 # The token arrives as the first line of stdin, so that neither it nor its variable's name is on any command line.
 _REMOTE = """IFS= read -r HF_TOKEN || HF_TOKEN=
 export HF_TOKEN
@@ -65,9 +66,9 @@ def lock_name(root: str, pull: Pull) -> str:
 
 
 def call(words: Sequence[str], environ: Mapping[str, str], given: bytes | None) -> int:
-    """Runs with the terminal's own output. Raises ToolMissing."""
+    """Runs with its progress on our stderr. Raises ToolMissing."""
     try:
-        return subprocess.run(words, env=dict(environ), input=given, check=False).returncode
+        return subprocess.run(words, env=dict(environ), input=given, stdout=_STDERR, check=False).returncode
     except FileNotFoundError:
         raise ToolMissing(f"{words[0]} is not installed here") from None
 
