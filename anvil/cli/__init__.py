@@ -99,7 +99,7 @@ COMMANDS = {
     "render": ("anvil.cli.render", "render"),
     "preflight": ("anvil.cli.preflight", "command"),
     "bench": ("anvil.cli.bench", "command"),
-    "usage": ("anvil.cli.usage_profile", "command"),
+    "usage": ("anvil.cli.usage", "command"),
     "multiplexer": ("anvil.cli.multiplexer", "multiplexer"),
     "token": ("anvil.cli.token", "token"),
     "recipes": ("anvil.cli.recipes", "recipes"),

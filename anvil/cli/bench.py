@@ -14,7 +14,7 @@ from anvil.lab.bench.measure import Plan, Stated, bench
 from anvil.lab.bench.report import SCHEMA, Level, Report, enough
 from anvil.lab.endpoint import Endpoint, Refused
 from anvil.lab.reach import Unreachable
-from anvil.lab.writing import WriteRefused, check_target, write_whole
+from anvil.lab.writing import WriteRefused, check_target
 
 MAX_LEVELS = 12
 _File = click.Path(path_type=Path)
@@ -99,7 +99,7 @@ def command(
     if as_json or printed:
         click.echo(contents["json" if as_json else "recipe"], nl=False)
     for path, kind in files.items():
-        write_whole(path, contents[kind], force=force, mkdir=mkdir)
+        shared.write("bench", path, contents[kind], force=force, mkdir=mkdir)
     if not all(enough(found, allowed) for found in report.levels):
         raise SystemExit(shared.FAILED)
 

@@ -13,6 +13,7 @@ import msgspec
 
 from anvil.lab.endpoint import Asked, Endpoint, Refused, resolve
 from anvil.lab.preflight.families import without_thinking
+from anvil.lab.writing import WriteRefused, write_whole
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -73,6 +74,15 @@ def run(work: Coroutine[Any, Any, Value]) -> Value:
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
+
+
+def write(command: str, path: Path, content: bytes, *, force: bool, mkdir: bool) -> None:
+    """Put a result into its file; what cannot be written exits 1."""
+    try:
+        write_whole(path, content, force=force, mkdir=mkdir)
+    except (OSError, WriteRefused) as problem:
+        click.echo(f"anvil {command}: {path}: {problem}", err=True)
+        raise SystemExit(FAILED) from None
 
 
 def document(report: msgspec.Struct | dict[str, Any]) -> bytes:

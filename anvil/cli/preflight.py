@@ -14,7 +14,7 @@ from anvil.lab.endpoint import Refused
 from anvil.lab.preflight.families import max_tokens
 from anvil.lab.preflight.run import DEFAULT, TESTS, Report, Result, preflight
 from anvil.lab.preflight.subject import Settings
-from anvil.lab.writing import WriteRefused, check_target, write_whole
+from anvil.lab.writing import WriteRefused, check_target
 
 NEEDLE_TOKENS = 128_000
 
@@ -59,7 +59,7 @@ def command(out: Path | None, force: bool, mkdir: bool, as_json: bool, **options
     if as_json:
         click.echo(shared.document(report), nl=False)
     if out is not None:
-        write_whole(out, shared.document(report), force=force, mkdir=mkdir)
+        shared.write("preflight", out, shared.document(report), force=force, mkdir=mkdir)
     raise SystemExit(shared.UNREACHABLE if report.error else 0 if report.passed else shared.FAILED)
 
 

@@ -30,9 +30,10 @@ class Failure(Exception):
     wrong_answer, http_<status>, timeout, malformed, over_window or unreachable."""
 
     def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
         self.kind = kind
-        self.detail = detail
+        # it may quote the endpoint, which must not write to a terminal
+        self.detail = "".join(c if c.isprintable() else "\ufffd" for c in detail)
+        super().__init__(self.detail)
 
 
 class Function(msgspec.Struct):
@@ -130,7 +131,8 @@ _DECODE_CHUNK = msgspec.json.Decoder(Chunk).decode
 
 def client(endpoint: Endpoint) -> httpx.AsyncClient:
     """No proxies of the environment, no redirects, as many connections as asked; time is limited by the callers."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    # idle connections go before the engines close them (uvicorn after 5 s): a lost race would look like a fault
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2)
     timeout = httpx.Timeout(None, connect=CONNECT_S)
     return httpx.AsyncClient(
         headers=endpoint.headers,

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from anvil.cli.bench import command
-from anvil.cli.usage_profile import command as usage
+from anvil.cli.usage import command as usage
 from anvil.lab import chat
 from anvil.lab.bench.load import timed
 from anvil.lab.endpoint import Endpoint

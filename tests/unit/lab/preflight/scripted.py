@@ -23,6 +23,7 @@ REFUSALS: dict[str, tuple[int, Any]] = {
     "unauthorised": (401, "bad key"),
     "small": (400, {"type": "exceed_context_size_error", "n_ctx": 512}),
     "redirect": (307, ""),
+    "escape": (418, "\x1b[2J\x1b]0;gotcha\x07"),
 }
 
 
@@ -208,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(engine.delay_s / 10)
 
     def _json(self, status: int, document: dict[str, Any]) -> None:
-        self._send(status, json.dumps(document).encode())
+        self._send(status, json.dumps(document).replace("\\u001b", "\x1b").encode())
 
     def _send(self, status: int, content: bytes) -> None:
         self._headers(status, len(content))

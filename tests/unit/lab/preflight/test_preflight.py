@@ -218,6 +218,23 @@ def test_the_document_is_written_whole_and_not_over_another(tmp_path: Path) -> N
     assert (again.exit_code, len(engine.bodies)) == (2, asked)
 
 
+def test_a_file_that_cannot_be_written_exits_1_after_the_report(tmp_path: Path) -> None:
+    out = tmp_path / ("x" * 255)  # too long for the temporary file beside it
+    with running(Engine()) as engine:
+        words = ("--base-url", engine.url, "--model", MODEL, "--only", "smoke", "--out", str(out))
+        result = CliRunner().invoke(command, words)
+    assert result.exit_code == 1
+    assert "RESULT PASS" in result.stdout
+    assert "anvil preflight: " in result.stderr
+
+
+def test_an_endpoint_cannot_write_to_the_terminal() -> None:
+    with running(Engine("escape")) as engine:
+        result = CliRunner().invoke(command, ["--base-url", engine.url, "--model", MODEL, "--only", "smoke"])
+    assert "http_418" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

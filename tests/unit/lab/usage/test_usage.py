@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anvil.cli.usage_profile import command
+from anvil.cli.usage import command
 from anvil.lab.usage.figures import percentile
 
 LOGS = Path(__file__).with_name("logs")

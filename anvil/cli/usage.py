@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from anvil.cli.endpoint_options import FAILED, document, output_options, refusal
+from anvil.cli.endpoint_options import FAILED, document, output_options, refusal, write
 from anvil.lab.usage.profile import Profile, profile
 from anvil.lab.usage.reading import read
-from anvil.lab.writing import WriteRefused, check_target, write_whole
+from anvil.lab.writing import WriteRefused, check_target
 
 
 @click.command("usage")
@@ -43,7 +43,7 @@ def command(logs: Path, as_json: bool, out: Path | None, force: bool, mkdir: boo
         click.echo(f"anvil usage: {folder} holds no calls", err=True)
         raise SystemExit(FAILED)
     if out is not None:
-        write_whole(out, document(found), force=force, mkdir=mkdir)
+        write("usage", out, document(found), force=force, mkdir=mkdir)
 
 
 def as_text(found: Profile) -> str:
