@@ -298,7 +298,9 @@ class Residency:
         finally:
             seconds = now() - begun
             self.last_swap = Swap.now(old.row.name if old else None, row.name, outcome, seconds)
-            self._log.info("swap", old=old.row.name if old else "", new=row.name, outcome=outcome, seconds=seconds)
+            self._log.info(
+                "swap", old=old.row.name if old else "", new=row.name, outcome=outcome, seconds=round(seconds, 2)
+            )
 
     async def _emptied(self, old: Resident | None) -> None:
         """Raises Refused; then the resident is not forgotten."""
