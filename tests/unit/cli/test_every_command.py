@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import click
 import pytest
 
 from anvil import cli
+from tests.unit.topology.example import ROOT
 
 CANARY = "canary-token-value-0000000000"
 
@@ -107,3 +109,31 @@ def test_an_old_interpreter_is_told_first(monkeypatch: pytest.MonkeyPatch, capsy
     (line,) = capsys.readouterr().err.splitlines()
     assert "3.11" in line
     assert "3.10.4" in line
+
+
+WITHOUT_DEPLOY = """
+import subprocess
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"jinja2", "yaml", "json5", "pyinfra", "tomli_w", "supervisor"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.argv = ["anvil", *sys.argv[1:]]
+from anvil.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["init", "--local", "--model", "a/b"], ["render", "x"]], ids=" ".join)
+def test_a_base_installation_has_help_and_says_what_is_missing(words: list[str]) -> None:
+    """As in a router's image, which has no deploy extra."""
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_DEPLOY, *words], capture_output=True, text=True, cwd=ROOT)
+    if words == ["--help"]:
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return
+    assert ran.returncode == 2
+    assert "pip install 'anvil-serving[deploy]'" in ran.stderr
+    assert "Traceback" not in ran.stderr
