@@ -69,9 +69,11 @@ class Watched(t.Tier):
         word = self._of.pop(id(script), "")
         try:
             await super()._play(script, writer)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             self.ended[word] = time.monotonic()
             raise
+        except ConnectionError:  # a write met the closed connection before the watching read did
+            self.ended[word] = time.monotonic()
 
 
 @dataclass
