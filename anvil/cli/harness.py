@@ -12,6 +12,7 @@ import click
 from anvil.cli import harness_render, topology_file
 from anvil.cli.harness_change import Outcome, changed, exports, paths, report, say, settle, show_document, tell
 from anvil.cli.harness_router import ask, decoded
+from anvil.cli.harness_validate import validate
 from anvil.cli.topology_file import FAILED, stop
 from anvil.harness import HARNESSES
 
@@ -134,3 +135,6 @@ def check(client: str, url: str, token_env: str | None, release: str, as_json: b
 def render(**options: Any) -> None:
     """The same from a topology, for machines that a deploy cannot reach."""
     harness_render.render(**options)
+
+
+harness.add_command(validate)

@@ -1,0 +1,142 @@
+"""`harness_sync.py` against the real OpenClaw: the plugin is laid down, granted, loaded, and a second run does nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anvil.deploys.gateway import plugin_texts
+from tests.clients.test_openclaw_config import RELEASES, node
+from tests.deploys.test_full_local import REPO, TOKEN, House, free_ports
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(580)]
+
+GATEWAY_TABLE = """
+token_delivery = "openclaw-env"
+[gateways.mini.plugin]
+cloud_classes = ["planning"]
+route = "advise"
+"""
+LAUNCHER = """#!/bin/sh
+exec "{node}" "{launcher}" "$@"
+"""
+READY_S = 120
+
+
+class RealHouse(House):
+    """The same house with a released OpenClaw and its gateway running, as a user's would."""
+
+    def __init__(self, folder: Path, launcher: Path) -> None:
+        super().__init__(folder)
+        found = node()
+        assert found is not None
+        self.binary = folder / "openclaw"
+        self.binary.write_text(LAUNCHER.format(node=found, launcher=launcher))
+        (port,) = free_ports(1)
+        auth = {"mode": "token", "token": "gateway-token"}
+        self.gateway_settings = {"mode": "local", "bind": "loopback", "port": port, "auth": auth}
+        self.document.write_text(json.dumps({"gateway": self.gateway_settings, "update": {"checkOnStart": False}}))
+        self.log = folder / "gateway.log"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ANVIL_TOPOLOGY": str(self.topology),
+            "ANVIL_ROUTER_TOKEN": TOKEN,
+            "HOME": str(self.folder),
+        }
+
+    @contextmanager
+    def running_gateway(self) -> Iterator[None]:
+        with self.log.open("wb") as log:
+            started = subprocess.Popen(
+                [self.binary, "gateway", "run"],
+                env=self.gateway_environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            self.wait_for("[gateway] ready")
+            yield
+        finally:
+            started.terminate()
+            started.wait(30)
+
+    def wait_for(self, words: str, times: int = 1) -> None:
+        deadline = time.monotonic() + READY_S
+        while self.log.read_text(errors="replace").count(words) < times:
+            assert time.monotonic() < deadline, self.log.read_text(errors="replace")[-3000:]
+            time.sleep(0.5)
+
+    def decided(self, words: str) -> list[dict[str, Any]]:
+        """What the running gateway's plugin wrote of one turn; the scripted engine's answer is no matter here."""
+        argv = [str(self.binary), "agent", "--session-id", "s-1", "--message", words, "--json"]
+        subprocess.run(argv, env=self.gateway_environment, capture_output=True, timeout=READY_S, check=False)
+        written = (self.folder / ".openclaw/logs/anvil-decisions.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in written.splitlines()]
+
+    @property
+    def gateway_environment(self) -> dict[str, str]:
+        """It lacks the router's token: only the deploy can have brought it."""
+        return {"HOME": str(self.folder), "PATH": os.environ["PATH"]}
+
+    def write(self, context: int = 32768, chat: str = '["fast-local", "heavy-local"]') -> None:
+        super().write(context, chat)
+        self.topology.write_text(self.topology.read_text() + GATEWAY_TABLE)
+
+    def pyinfra(self, deploy: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+        argv = [f"{Path(sys.executable).parent}/pyinfra", "inventory/local.py", f"deploy/{deploy}.py", "--json"]
+        done = subprocess.run(
+            [*argv, *arguments],
+            cwd=REPO,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        self.said += done.stdout + done.stderr
+        return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}
+
+
+@pytest.fixture(params=RELEASES or ["none"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealHouse]:
+    if not RELEASES or node() is None:
+        pytest.skip("no openclaw and node in the clients' cache")
+    made = RealHouse(tmp_path, RELEASES[request.param])
+    try:
+        yield made
+    finally:
+        if (made.root / "supervisor").is_dir():
+            made.totals("teardown", "-y", "--data", "confirm=try")
+
+
+def test_a_running_gateway_gets_document_plugin_and_token(house: RealHouse) -> None:
+    house.totals("serves", "-y")
+    house.totals("router", "-y")
+    with house.running_gateway():
+        house.totals("harness_sync", "-y", "-vv")
+        folder = house.folder / ".anvil" / "plugins" / "openclaw-anvil-intent-router"
+        assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == plugin_texts()
+        document = json.loads(house.document.read_text())
+        assert document["gateway"] == house.gateway_settings
+        assert document["plugins"]["load"]["paths"] == [str(folder)]
+        assert (house.document.parent / ".env").read_text() == f"ANVIL_ROUTER_TOKEN={TOKEN}\n"
+        again = house.totals("harness_sync", "-y")
+        assert (again["success"], again["error"]) == (0, 0)
+        first, *_ = house.decided("fix the roof")
+    # Only a gateway that was given the token is told what the router thinks; this router has no preset for edits.
+    assert (first["reason"], first["intent"], first["modelOverride"]) == ("route", "bounded-edit", "chat")
+    assert TOKEN not in house.said
