@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from anvil.cli.recipes import recipes
-from anvil.lab.recipes import evidence, inspected
+from anvil.lab.recipes import evidence, inspected, registry, toml
+from anvil.lab.recipes.apply import Wanted, applied
 from anvil.lab.recipes.inspected import Container
+from anvil.lab.recipes.model import SCHEMA
 from tests.unit.lab.recipes.samples import CANARY, CARD, DIGEST, ROOT, Docker, container, topology
 
 IMAGE = {"RepoDigests": [f"vllm/vllm-openai@{DIGEST}"]}
@@ -47,6 +49,23 @@ def test_a_container_becomes_a_recipe() -> None:
         },
         "measured": {"image_digest": DIGEST},
     }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"Image": "lmsysorg/sglang:v1", "Entrypoint": ["python3", "-m", "sglang.launch_server"],
+         "Cmd": ["--model-path", "a/b", "--served-model-name", "b", "--kv-cache-dtype", "fp8_e5m2", "--context-length", "4096",
+                 "--max-running-requests", "16", "--mem-fraction-static", "0.88", "--enable-metrics", "--host", "0.0.0.0"]},
+    ],
+    ids=["vllm", "sglang"],
+)  # fmt: skip
+def test_a_captured_recipe_applies_to_the_same_flags(changes: dict[str, Any]) -> None:
+    found = registry.loads(toml.dumps({"schema": SCHEMA, "recipe": [row(**changes)]}), "captured")
+    made = applied(found.recipes[0], Wanted("forge", "pro", 31000, "extra"), topology())
+    assert made.difference == ((), ())
+    assert found.warnings == ()
 
 
 def test_an_unknown_card_has_no_name_and_devices_may_come_by_environment() -> None:
