@@ -1,15 +1,19 @@
-"""``anvil eval``: grade evaluations on disk (lab contract 5)."""
+"""``anvil eval``: grade evaluations on disk, or answer recorded requests again (lab contract 5)."""
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
-from anvil.cli.calibrate import refusal
+from anvil.cli.calibrate import FAILED, MISSING_PROGRAM, UNREACHABLE, BadPair, pairs, refusal
 
 GRADE_SCHEMA = "anvil.eval-grade/v1"
+SHADOW_SCHEMA = "anvil.eval-shadow/v1"
 
 
 @click.group(name="eval")
@@ -64,3 +68,78 @@ def _summary(found: dict[str, bytes]) -> tuple[dict[str, float], dict[str, dict[
     means = {label: round(sum(values) / len(values), 4) for label, values in scores.items()}
     totals = msgspec.json.decode(found.get("aggregate.json", b'{"per_model_overall":{}}'))["per_model_overall"]
     return means, totals
+
+
+@evaluate.command()
+@click.option("--records", required=True, type=click.Path(path_type=Path), help="recorded decisions, JSONL")
+@click.option(
+    "--transcripts", required=True, type=click.Path(path_type=Path), help="JSONL of id and prompt or messages"
+)
+@click.option("--config", help="the rendered router.toml")
+@click.option("--mode", help="take the configuration of this mode; excludes --config")
+@click.option("--endpoint", "endpoints", multiple=True, metavar="TIER=URL", help="confirms what is called")
+@click.option("--i-understand-this-calls-real-tiers", "confirmed", is_flag=True, help="required to call tiers")
+@click.option("--tiers", default="", metavar="A,B", help="only these local tiers")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the evaluations to write")
+@click.option("--resume", is_flag=True, help="go on where an earlier run stopped")
+@click.option("--mkdir", is_flag=True, help="make missing parent folders")
+@click.option("--judge", metavar="claude|URL", help="also have every answer judged")
+@click.option("--judge-model", metavar="ID", help="the judge's model; needed for a URL")
+@click.option("--judge-key-env", metavar="NAME", help="variable with the key of a judge given by URL")
+@click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout")
+def shadow(
+    records: Path,
+    transcripts: Path,
+    judge: str | None,
+    judge_model: str | None,
+    judge_key_env: str | None,
+    as_json: bool,
+    endpoints: tuple[str, ...],
+    tiers: str,
+    out: Path,
+    **flags: Any,
+) -> None:
+    """Answer recorded requests again on named tiers, from texts you exported yourself, and grade the answers.
+
+    Exit 0: done. 1: nothing was answered, or the judge failed. 2: refused, nothing was called. 3: no tier answered.
+    """
+    from anvil.lab.calibrate import plan, run
+    from anvil.lab.evaluation import shadow as shadowing
+    from anvil.lab.evaluation.folder import BadEvaluation, evaluations
+    from anvil.lab.grading import results
+    from anvil.lab.judge.choose import JudgeRefused, choose
+    from anvil.lab.judge.claude import BinaryMissing
+    from anvil.lab.writing import write_whole
+    from anvil.router import replay
+
+    environ = dict(os.environ)
+    around = run.Run(environ=environ, day=datetime.now(UTC).date().isoformat(), say=_say)
+    try:
+        named = tuple(filter(None, tiers.split(",")))
+        asked = plan.Asked(**flags, tiers=named, generate_only=out, endpoints=pairs("--endpoint", endpoints))
+        planned = plan.make(asked, environ)
+        found = shadowing.cases(replay.read(records), shadowing.transcripts(transcripts))
+        chosen = choose(judge, judge_model, judge_key_env, environ, planned.config) if judge else None
+        generated = run.generate(asked, msgspec.structs.replace(planned, cases=found), around)
+        failures = shadowing.judge(out, chosen, _say) if chosen is not None and generated.answers else 0
+        for folder in evaluations(out) if generated.answers else ():
+            for name, data in results.files(folder).items():
+                write_whole(out / "results" / folder.name / name, data, force=True, mkdir=True)
+    except BinaryMissing as error:
+        _say(str(error))
+        raise SystemExit(MISSING_PROGRAM) from None
+    except (plan.Refused, JudgeRefused, BadPair, BadEvaluation, replay.BadDecisions, OSError) as error:
+        raise refusal("eval shadow", str(error)) from None
+    told = {"requests": len(found), "answers": generated.answers, "not_judged": failures, "out": str(out)}
+    if as_json:
+        click.echo(msgspec.json.encode({"schema": SHADOW_SCHEMA, **told}).decode())
+    else:
+        click.echo(f"{generated.answers} answers to {len(found)} requests in {out}, {failures} not judged")
+    if not generated.answers:
+        raise SystemExit(UNREACHABLE if generated.unreachable else FAILED)
+    raise SystemExit(FAILED if failures else 0)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        click.echo(f"anvil eval: {line}", err=True)

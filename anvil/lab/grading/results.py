@@ -25,7 +25,7 @@ _MEASURED = ("elapsed_s", "completion_tokens", "tok_per_s", "chars")
 def files(folder: Path) -> dict[str, bytes]:
     """Name -> content of every result file of one evaluation. Raises BadEvaluation before anything is added up."""
     structures = _structures(folder)
-    judged = (folder / "grading" / "anon_map.json").exists()
+    judged = any((folder / "grading").glob("judge_*.json"))
     rows = evaluation.judge_rows(folder) if judged else []
     found = {"metrics_long.csv": _csv(("prd", "model", "metric", "value"), _metrics(folder, structures, rows))}
     if structures:
