@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from anvil.harness import openclaw_policy
+from anvil.harness.openclaw import PRIMARY, PROVIDER
 from anvil.harness.openclaw_features import Features
 from anvil.harness.openclaw_place import Note, Place, warn
 from anvil.harness.refusal import Refusal
@@ -47,6 +48,7 @@ def merge(
         _agents(root, owned["agents"]["defaults"]["model"]["primary"], provider, presets, features)
     if "plugins" in owned:
         _plugins(root, owned["plugins"], features)
+        _see_chosen(root, owned["plugins"]["entries"])
     return root.value, tuple(root.notes)
 
 
@@ -179,3 +181,20 @@ def _entry(place: Place, ours: Json, features: Features) -> None:
     for key, value in _allowed(ours, features.plugin_entry_keys, place).items():
         if isinstance(value, dict):
             place.child(key).value.update(copy.deepcopy(value))
+
+
+def _see_chosen(root: Place, ours: Mapping[str, Any]) -> None:
+    """The plugin takes every preset but its primary for one that somebody chose, and leaves such turns alone."""
+    defaults = root.child("agents").child("defaults")
+    model = defaults.value.get("model")
+    named = model.get("primary") if isinstance(model, dict) else model
+    provider, _, preset = _resolved(defaults, str(named)).partition("/")
+    for identity in ours:
+        config = root.child("plugins").child("entries").child(identity).value.get("config") or {}
+        unchosen = config.get("primaryPreset", PRIMARY)
+        if provider == config.get("provider", PROVIDER) and preset != unchosen:
+            defaults.warn(
+                f"agents.defaults.model is {provider}/{preset}, and the intent plugin takes {unchosen} for a turn that"
+                f" nobody chose a model for: it will leave every turn alone; make {preset} the gateway's primary in the"
+                " topology"
+            )
