@@ -16,9 +16,12 @@ GRADE_SCHEMA = "anvil.eval-grade/v1"
 SHADOW_SCHEMA = "anvil.eval-shadow/v1"
 
 
-@click.group(name="eval")
-def evaluate() -> None:
+@click.group(name="eval", invoke_without_command=True)
+@click.pass_context
+def evaluate(context: click.Context) -> None:
     """Evaluations: outputs of models for fixed prompts, graded by structure and by judges."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @evaluate.command()

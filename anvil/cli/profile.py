@@ -57,9 +57,12 @@ def _configuration(selected: Selected | None) -> RouterConfig | None:
     return config.load(selected.path) if selected else None
 
 
-@click.group()
-def profile() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def profile(context: click.Context) -> None:
     """Quality profiles: show one, compare two."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @profile.command()
