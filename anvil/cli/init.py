@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -28,8 +28,16 @@ if TYPE_CHECKING:  # needs the deploy extra, which a router's image does not hav
     from anvil.lab.recipes.model import Recipe
 
 MISSING_PROGRAM = 127
+MOST_CALLS = 95  # percent
 _TARGET = re.compile(r"(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9:][A-Za-z0-9.:_-]*")
 _PORTS = click.IntRange(1024, 65535)
+
+
+class _Usage(msgspec.Struct):
+    """As much of ``anvil.usage/v1`` as a suggestion needs: share of calls in percent by window in tokens."""
+
+    schema: Literal["anvil.usage/v1"]
+    subagent_context_coverage_pct: dict[str, float | None]
 
 
 def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -62,6 +70,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> st
 @click.option("--image", metavar="REPO:TAG", help="The engine's image; default: what the machine has.")
 @click.option("--thinking", type=click.Choice(["off", "default"]), default="default", show_default=True)
 @click.option("--gateway", metavar="[USER@]HOST", callback=_target, help="A machine with an OpenClaw gateway.")
+@click.option("--usage", type=click.Path(path_type=Path, dir_okay=False), help="What `anvil usage` measured.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="inventory", show_default=True)
 @click.option("--mode-of-write", "how", type=click.Choice(["new", "merge"]), default="new", show_default=True)
 @click.option("--mkdir", is_flag=True, help="Make a missing --out folder.")
@@ -80,6 +89,7 @@ def init(ctx: click.Context, /, **given: Any) -> None:
     )
     _needs_deploy()
     _refused_early(given)
+    window = _window_note(given)
     facts = _facts(given["host"])
     choice = _choice(facts, given)
     file = given["out"] / "topology.toml"
@@ -88,7 +98,7 @@ def init(ctx: click.Context, /, **given: Any) -> None:
     text = _text(plan, current)
     findings = _judged(text.text, file)
     written = _written(given, text.text)
-    _tell(given, plan, choice, [*plan.notes, *text.notes, *_image_note(given, facts, plan)], findings, written)
+    _tell(given, plan, choice, [*plan.notes, *text.notes, *window, *_image_note(given, facts, plan)], findings, written)
 
 
 # ------------------------------------------------------------------------------------------------ before anything
@@ -239,6 +249,21 @@ def _written(given: dict[str, Any], text: str) -> list[Path]:
 
 
 # ----------------------------------------------------------------------------------------------------- what is told
+
+
+def _window_note(given: dict[str, Any]) -> list[str]:
+    """A window that holds nearly every call of the operator's own clients; suggested, never imposed."""
+    if given["usage"] is None:
+        return []
+    try:
+        found = msgspec.json.decode(given["usage"].read_bytes(), type=_Usage)
+    except (OSError, msgspec.DecodeError) as error:
+        raise stop(f"--usage {given['usage']}: is no document of `anvil usage`: {error}", USAGE) from None
+    enough = [int(size) for size, share in found.subagent_context_coverage_pct.items() if share and share >= MOST_CALLS]
+    if not enough:
+        return [f"no window that was counted holds {MOST_CALLS} % of your sub-agents' calls"]
+    share = found.subagent_context_coverage_pct[str(min(enough))]
+    return [f"{min(enough)} tokens hold {share:g} % of your sub-agents' calls; --context {min(enough)} asks for them"]
 
 
 def _image_note(given: dict[str, Any], facts: Facts, plan: Plan) -> list[str]:

@@ -42,7 +42,13 @@ def merged(current: str, plan: Plan) -> Text:
             text = _joined(text, path, keys, plan.explicit.get(path, frozenset()), notes)
     except Unsayable as error:
         raise CannotPlan(f"{error}; write it as [table] and key = value lines") from None
+    notes += (f"tiers.{name} is in no preset; remove it, or name it in one" for name in _idle(tomllib.loads(text)))
     return Text(text, tuple(notes))
+
+
+def _idle(document: Mapping[str, Any]) -> list[str]:
+    used = {tier for tiers in document.get("presets", {}).values() for tier in tiers}
+    return [name for name in document.get("tiers", {}) if name not in used]
 
 
 def _joined(text: str, path: Path, keys: Mapping[str, Any], explicit: frozenset[str], notes: list[str]) -> str:

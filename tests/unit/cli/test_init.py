@@ -155,6 +155,28 @@ def test_options_are_obeyed(cards: None) -> None:
     assert (serve.quantization, serve.family, tier.thinking) == ("modelopt_fp4", "qwen3", "off")
 
 
+def test_a_window_is_suggested_from_usage_and_not_imposed(cards: None) -> None:
+    coverage = {"16384": 20.0, "65536": 96.5, "131072": 99.0}
+    Path("usage.json").write_text(json.dumps({"schema": "anvil.usage/v1", "subagent_context_coverage_pct": coverage}))
+    result = run("--local", "--model", MODEL, "--usage", "usage.json")
+    assert "--context 65536" in result.stderr
+    assert written().serves["heavy"].context == 131072
+    Path("usage.json").write_text("{}")
+    assert "anvil usage" in run("--local", "--model", MODEL, "--usage", "usage.json", "--out", "b", code=2).stderr
+
+
+def test_a_machine_that_gets_a_card_gets_a_serve(tools: Path) -> None:
+    run("--local", "--model", MODEL)
+    hosts.with_cards(tools)
+    hosts.with_docker(tools)
+    result = run("--local", "--model", MODEL, "--mode-of-write", "merge")
+    found = written()
+    (machine,) = found.machines.values()
+    assert (machine.runtime, machine.owner, len(machine.gpus)) == ("compose", "root:root", 2)
+    assert found.presets["chat"] == ("heavy-local",)
+    assert "tiers.fast-local is in no preset" in result.stderr
+
+
 def test_a_catalogue_and_a_recipe(cards: None) -> None:
     library = catalogue(
         {"repo": "a/Large-40B", "size_bytes": 60 << 30, "facts": {"format": "safetensors", "context": 65536}},
