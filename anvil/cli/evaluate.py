@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
 
 from anvil.cli.calibrate import FAILED, MISSING_PROGRAM, UNREACHABLE, BadPair, pairs, refusal
 
+if TYPE_CHECKING:
+    from anvil.lab.evaluation.cases import Case
+
 GRADE_SCHEMA = "anvil.eval-grade/v1"
-SHADOW_SCHEMA = "anvil.eval-shadow/v1"
 
 
 @click.group(name="eval", invoke_without_command=True)
@@ -73,39 +76,81 @@ def _summary(found: dict[str, bytes]) -> tuple[dict[str, float], dict[str, dict[
     return means, totals
 
 
+def _live_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout"),
+        click.option("--judge-key-env", metavar="NAME", help="variable with the key of a judge given by URL"),
+        click.option("--judge-model", metavar="ID", help="the judge's model; needed for a URL"),
+        click.option("--judge", metavar="claude|URL", help="also have every answer judged"),
+        click.option("--mkdir", is_flag=True, help="make missing parent folders"),
+        click.option("--resume", is_flag=True, help="go on where an earlier run stopped"),
+        click.option("--tiers", default="", metavar="A,B", help="only these local tiers"),
+        click.option("--i-understand-this-calls-real-tiers", "confirmed", is_flag=True, help="required to call tiers"),
+        click.option("--endpoint", "endpoints", multiple=True, metavar="TIER=URL", help="confirms what is called"),
+        click.option("--mode", help="take the configuration of this mode; excludes --config"),
+        click.option("--config", help="the rendered router.toml"),
+    ):
+        command = option(command)
+    return command
+
+
 @evaluate.command()
 @click.option("--records", required=True, type=click.Path(path_type=Path), help="recorded decisions, JSONL")
 @click.option(
     "--transcripts", required=True, type=click.Path(path_type=Path), help="JSONL of id and prompt or messages"
 )
-@click.option("--config", help="the rendered router.toml")
-@click.option("--mode", help="take the configuration of this mode; excludes --config")
-@click.option("--endpoint", "endpoints", multiple=True, metavar="TIER=URL", help="confirms what is called")
-@click.option("--i-understand-this-calls-real-tiers", "confirmed", is_flag=True, help="required to call tiers")
-@click.option("--tiers", default="", metavar="A,B", help="only these local tiers")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the evaluations to write")
-@click.option("--resume", is_flag=True, help="go on where an earlier run stopped")
-@click.option("--mkdir", is_flag=True, help="make missing parent folders")
-@click.option("--judge", metavar="claude|URL", help="also have every answer judged")
-@click.option("--judge-model", metavar="ID", help="the judge's model; needed for a URL")
-@click.option("--judge-key-env", metavar="NAME", help="variable with the key of a judge given by URL")
-@click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout")
-def shadow(
-    records: Path,
-    transcripts: Path,
+@_live_options
+def shadow(records: Path, transcripts: Path, out: Path, **flags: Any) -> None:
+    """Answer recorded requests again on named tiers, from texts you exported yourself, and grade the answers.
+
+    Exit 0: done. 1: nothing was answered, or the judge failed. 2: refused, nothing was called. 3: no tier answered.
+    """
+    from anvil.lab.evaluation import shadow as shadowing
+    from anvil.router import replay
+
+    _live("shadow", out, lambda: shadowing.cases(replay.read(records), shadowing.transcripts(transcripts)), **flags)
+
+
+@evaluate.command()
+@click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), help="the evaluation folder; with --live to be written"
+)
+@click.option("--live", is_flag=True, help="have the tiers answer the prompts now")
+@click.option("--prompts", type=click.Path(path_type=Path), help="folder of prompts; default: those of anvil")
+@_live_options
+@click.pass_context
+def planning(context: click.Context, /, folder: Path | None, live: bool, prompts: Path | None, **flags: Any) -> None:
+    """Grade plans: those in --dir, or with --live those the tiers write now into folders below --dir.
+
+    Exit 0: done. 1: nothing was answered, or the judge failed. 2: refused, nothing was called. 3: no tier answered.
+    """
+    from anvil.lab.evaluation import cases
+
+    if folder is None:
+        if live:
+            raise refusal("eval planning", "--dir DIR is missing: the evaluation is written there")
+        click.echo(context.get_help())
+        return
+    if live:
+        _live("planning", folder, lambda: cases.read(prompts or cases.BUILTIN, ("planning",)), **flags)
+    context.invoke(grade, folder=folder, out=None, force=False, as_json=flags["as_json"])
+
+
+def _live(
+    command: str,
+    out: Path,
+    cases: Callable[[], list[Case]],
+    *,
     judge: str | None,
     judge_model: str | None,
     judge_key_env: str | None,
     as_json: bool,
     endpoints: tuple[str, ...],
     tiers: str,
-    out: Path,
     **flags: Any,
-) -> None:
-    """Answer recorded requests again on named tiers, from texts you exported yourself, and grade the answers.
-
-    Exit 0: done. 1: nothing was answered, or the judge failed. 2: refused, nothing was called. 3: no tier answered.
-    """
+) -> NoReturn:
+    """Generate, anonymise, judge if asked, add up; then exit. Refusals come before anything is called."""
     from anvil.lab.calibrate import plan, run
     from anvil.lab.evaluation import shadow as shadowing
     from anvil.lab.evaluation.folder import BadEvaluation, evaluations
@@ -113,7 +158,7 @@ def shadow(
     from anvil.lab.judge.choose import JudgeRefused, choose
     from anvil.lab.judge.claude import BinaryMissing
     from anvil.lab.writing import write_whole
-    from anvil.router import replay
+    from anvil.router.replay import BadDecisions
 
     environ = dict(os.environ)
     around = run.Run(environ=environ, day=datetime.now(UTC).date().isoformat(), say=_say)
@@ -121,26 +166,28 @@ def shadow(
         named = tuple(filter(None, tiers.split(",")))
         asked = plan.Asked(**flags, tiers=named, generate_only=out, endpoints=pairs("--endpoint", endpoints))
         planned = plan.make(asked, environ)
-        found = shadowing.cases(replay.read(records), shadowing.transcripts(transcripts))
+        found = cases()
         chosen = choose(judge, judge_model, judge_key_env, environ, planned.config) if judge else None
         generated = run.generate(asked, msgspec.structs.replace(planned, cases=found), around)
-        failures = shadowing.judge(out, chosen, _say) if chosen is not None and generated.answers else 0
+        failures = 0
         for folder in evaluations(out) if generated.answers else ():
+            failures += shadowing.judged(folder, chosen, _say)
             for name, data in results.files(folder).items():
                 write_whole(out / "results" / folder.name / name, data, force=True, mkdir=True)
     except BinaryMissing as error:
         _say(str(error))
         raise SystemExit(MISSING_PROGRAM) from None
-    except (plan.Refused, JudgeRefused, BadPair, BadEvaluation, replay.BadDecisions, OSError) as error:
-        raise refusal("eval shadow", str(error)) from None
+    except (plan.Refused, JudgeRefused, BadPair, BadEvaluation, BadDecisions, OSError) as error:
+        raise refusal(f"eval {command}", str(error)) from None
     told = {"requests": len(found), "answers": generated.answers, "not_judged": failures, "out": str(out)}
     if as_json:
-        click.echo(msgspec.json.encode({"schema": SHADOW_SCHEMA, **told}).decode())
+        click.echo(msgspec.json.encode({"schema": f"anvil.eval-{command}/v1", **told}).decode())
     else:
-        click.echo(f"{generated.answers} answers to {len(found)} requests in {out}, {failures} not judged")
-    if not generated.answers:
-        raise SystemExit(UNREACHABLE if generated.unreachable else FAILED)
-    raise SystemExit(FAILED if failures else 0)
+        click.echo(f"{generated.answers} answers to {len(found)} prompts in {out}, {failures} not judged")
+    if not generated.answers and generated.unreachable:
+        _say("bring the serves up: pyinfra inventory/hosts.py deploy/serves.py")
+        raise SystemExit(UNREACHABLE)
+    raise SystemExit(FAILED if failures or not generated.answers else 0)
 
 
 def _say(text: str) -> None:

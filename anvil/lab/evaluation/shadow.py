@@ -68,32 +68,43 @@ def cases(records: Iterable[Decision], texts: Mapping[str, str]) -> list[Case]:
     return list({case.prd: case for case in found}.values())
 
 
-def judge(parent: Path, judge: Judge, say: Callable[[str], None]) -> int:
-    """Have every answer below ``parent`` judged; writes anon_map.json and judge files. Number of failures."""
+def judged(folder: Path, judge: Judge | None, say: Callable[[str], None]) -> int:
+    """Write the folder's anon_map.json and, with a judge, its judge files. Number of answers the judge failed on."""
+    by_prd: dict[str, list[ManifestRow]] = {}
+    for row in manifest(folder):
+        if row.ok:
+            by_prd.setdefault(row.prd, []).append(row)
+    letters = {prd: _letters(prd, [row.model for row in rows]) for prd, rows in by_prd.items()}
+    _write(folder / "grading" / "anon_map.json", letters)
+    if judge is None:
+        return 0
+    return sum(_judge_prompt(folder, judge, say, prd, rows, letters[prd]) for prd, rows in by_prd.items())
+
+
+def _judge_prompt(
+    folder: Path,
+    judge: Judge,
+    say: Callable[[str], None],
+    prd: str,
+    rows: list[ManifestRow],
+    letters: Mapping[str, str],
+) -> int:
+    prompt = evaluation.prompts(folder)[prd]
+    candidates: dict[str, object] = {}
     failures = 0
-    for folder in evaluation.evaluations(parent):
-        prompts = evaluation.prompts(folder)
-        by_prd: dict[str, list[ManifestRow]] = {}
-        for row in manifest(folder):
-            if row.ok:
-                by_prd.setdefault(row.prd, []).append(row)
-        letters = {prd: _letters(prd, [row.model for row in rows]) for prd, rows in by_prd.items()}
-        _write(folder / "grading" / "anon_map.json", letters)
-        for prd, rows in by_prd.items():
-            candidates: dict[str, object] = {}
-            for row in rows:
-                text = evaluation.text_of(folder / "outputs" / Path(row.file).name)
-                try:
-                    family.check(judge, frozenset(row.families), row.tier_id)
-                    opinion = judge.opinion(Sample(row.work_class, prompts[prd], text))
-                except (SelfJudgement, JudgeFailed) as error:
-                    failures += isinstance(error, JudgeFailed)
-                    say(f"{row.tier_id} {row.work_class}/{prd}: not judged: {error}")
-                    continue
-                candidates[letters[prd][row.model]] = msgspec.to_builtins(opinion.scores)
-            if candidates:
-                document = {"prd": prd, "judge": judge.name, "candidates": candidates}
-                _write(folder / "grading" / f"judge_{prd}_1.json", document)
+    for row in rows:
+        text = evaluation.text_of(folder / "outputs" / Path(row.file).name)
+        try:
+            family.check(judge, frozenset(row.families), row.tier_id)
+            opinion = judge.opinion(Sample(row.work_class, prompt, text))
+        except (SelfJudgement, JudgeFailed) as error:
+            failures += isinstance(error, JudgeFailed)
+            say(f"{row.tier_id} {row.work_class}/{prd}: not judged: {error}")
+            continue
+        candidates[letters[row.model]] = msgspec.to_builtins(opinion.scores)
+    if candidates:
+        document = {"prd": prd, "judge": judge.name, "candidates": candidates}
+        _write(folder / "grading" / f"judge_{prd}_1.json", document)
     return failures
 
 

@@ -103,3 +103,50 @@ def test_a_silent_house_is_exit_3(house: House) -> None:
     assert house.run().exit_code == 3
     house.small.start()
     house.big.start()
+
+
+# ------------------------------------------------------------------------------------------- eval planning
+
+
+def planning(house: House, *arguments: object, out: str = "live") -> Result:
+    asked = ("planning", "--live", "--dir", house.out.with_name(out), *house.asked[5:7], *house.asked[9:])
+    environ = {"ANVIL_CLAUDE_BIN": str(house.judge.path)}
+    every = [str(argument) for argument in (*asked, *arguments)]
+    return CliRunner().invoke(evaluate, every, env=environ, catch_exceptions=False)
+
+
+def test_tiers_plan_live_and_are_graded_blind(house: House, tmp_path: Path) -> None:
+    result = planning(house, "--prompts", PLANNING, "--judge", "claude", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["answers"] == 4
+    (folder,) = (tmp_path / "live").glob("*-planning-eval")
+    letters = load(folder / "grading" / "anon_map.json")
+    assert {tuple(sorted(labels.values())) for labels in letters.values()} == {("A", "B")}
+    request = house.small.seen[0].json
+    assert (request["max_tokens"], request["temperature"]) == (4096, 0)
+    scores = load(next((tmp_path / "live" / "results").glob("*/grade_struct.json")))
+    assert scores["bookmarks"]["big"]["structural_score"] == 1.0
+    assert planning(house, "--prompts", PLANNING, out="again").exit_code == 0
+    (again,) = (tmp_path / "again").glob("*-planning-eval")
+    assert load(again / "grading" / "anon_map.json") == letters, "the draw is repeatable"
+
+
+def test_a_live_run_without_serves_names_the_deploy(house: House) -> None:
+    house.small.stop()
+    house.big.stop()
+    result = planning(house)
+    assert (result.exit_code, "deploy/serves.py" in result.stderr) == (3, True)
+    house.small.start()
+    house.big.start()
+
+
+def test_planning_of_a_folder_grades_it_and_without_one_helps(tmp_path: Path) -> None:
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(evaluate, [str(argument) for argument in arguments], catch_exceptions=False)
+
+    from tests.unit.lab.evaluation.folders import copy
+
+    result = run("planning", "--dir", copy(tmp_path))
+    assert (result.exit_code, "frontier: judges 24.75 of 25, n=4" in result.stdout) == (0, True)
+    assert run("planning").stdout.startswith("Usage:")
+    assert run("planning", "--live").exit_code == 2
