@@ -50,8 +50,10 @@ def test_preflight_reads_what_a_real_engine_says(url: str) -> None:
 
 
 def test_bench_measures_a_real_engine_at_two_levels(url: str) -> None:
-    words = ["--base-url", url, "--model", "tiny", "--sweep", "1,2", "--requests", "2", "--ctx-tokens", "60"]
-    result = CliRunner().invoke(bench, [*words, "--shared-prefix-tokens", "30", "--max-tokens", "8", "--json"])
+    words = ["--base-url", url, "--model", "tiny", "--sweep", "1,2", "--requests", "2", "--ctx-tokens", "20"]
+    result = CliRunner().invoke(
+        bench, [*words, "--shared-prefix-tokens", "10", "--warmup", "0", "--max-tokens", "8", "--json"]
+    )
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     assert [level["completed"] for level in report["levels"]] == [2, 2]
@@ -59,5 +61,5 @@ def test_bench_measures_a_real_engine_at_two_levels(url: str) -> None:
         assert 0 < figures["ttft_p50_ms"] <= figures["e2e_p50_ms"]
         assert 0 < figures["output_tokens"] <= 16
         assert figures["output_tokens_estimated"] is False
-        assert 40 < figures["prompt_tokens_avg"] < 160
+        assert 30 < figures["prompt_tokens_avg"] < 160
         assert 0 <= figures["prefix_cache_hit_avg"] < 1
