@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from collections import deque
 
 from anvil.multiplexer.config import Row
 from anvil.multiplexer.containers import ContainerError, State
@@ -16,18 +15,19 @@ from anvil.multiplexer.containers import ContainerError, State
 GRACE_S = 30.0
 LOOK_S = 0.02
 WATCH_S = 0.5
+REST_S = 1.0
 TAIL_LINES = 20
-LINE_CAP = 65_536
+TAIL_BYTES = 8192
 
 
 class Child:
-    """One process, its group and the last lines it wrote."""
+    """One process, its group and the end of what it wrote."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._swept = False
         self.started_at = f"{time.time():020.6f}"
-        self.lines: deque[str] = deque(maxlen=TAIL_LINES)
+        self._output = b""
         loop = asyncio.get_running_loop()
         self._tasks = (loop.create_task(self._read()), loop.create_task(self._gone(WATCH_S)))
 
@@ -35,6 +35,12 @@ class Child:
     def code(self) -> int | None:
         """None while it runs."""
         return self._process.returncode
+
+    async def tail(self) -> str:
+        """The last lines it wrote; of one that has ended, all that is still in the pipe counts."""
+        if self.code is not None:
+            await asyncio.wait(self._tasks[:1], timeout=REST_S)
+        return "\n".join(self._output.decode(errors="replace").splitlines()[-TAIL_LINES:])
 
     async def end(self) -> None:
         """Returns when the process and its group are gone."""
@@ -50,9 +56,8 @@ class Child:
     async def _read(self) -> None:
         stream = self._process.stdout
         assert stream is not None
-        while data := await stream.read(LINE_CAP):
-            # pieces of lines are joined well enough for a message
-            self.lines.extend(data.decode(errors="replace").splitlines())
+        while data := await stream.read(TAIL_BYTES):
+            self._output = (self._output + data)[-TAIL_BYTES:]
 
     async def _gone(self, every: float) -> None:
         """Looks, because asyncio's wait() may also wait for whoever inherited the output."""
@@ -105,7 +110,7 @@ class Processes:
 
     async def tail(self, row: Row) -> str:
         child = self._children.get(row.container)
-        return "\n".join(child.lines) if child else ""
+        return await child.tail() if child else ""
 
     async def release(self) -> None:
         """Children end with us: nobody else would know that they hold the card."""

@@ -55,7 +55,7 @@ async def test_one_that_ends_tells_its_code_and_last_lines(made: Processes) -> N
     assert await made.inspect(each) == State(running=False)
     await made.start(each)
     assert await until_code(made, each) == 3
-    assert await told(made, each) == "no memory"
+    assert await made.tail(each) == "no memory"
 
 
 async def test_a_stop_takes_the_whole_group(made: Processes) -> None:
@@ -92,7 +92,8 @@ async def test_the_rows_environment_is_added(made: Processes) -> None:
         command=(sys.executable, "-c", "import os; print(os.environ['MODEL_FLAG'], 'PATH' in os.environ)"),
     )  # fmt: skip
     await made.start(each)
-    assert await told(made, each) == "yes True"
+    await until_code(made, each)
+    assert await made.tail(each) == "yes True"
 
 
 async def test_a_taken_port_is_said_before_anything_starts(made: Processes) -> None:
