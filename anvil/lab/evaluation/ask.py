@@ -40,7 +40,11 @@ class Asked(Struct, frozen=True):
 
 def ask(config: RouterConfig, tier: TierConfig, key: str | None, prompt: str, max_tokens: int) -> Asked:
     """Send ``prompt`` as one user message at temperature 0, streamed; extra_body applies. Raises AskFailed."""
-    return asyncio.run(_ask(Backend(config, tier, key, tier.model), _turn(prompt, max_tokens)))
+    try:
+        backend = Backend(config, tier, key, tier.model)
+    except ValueError as error:  # a key that no header can carry
+        raise AskFailed(f"{tier.auth_env or 'the key'}: {error}") from None
+    return asyncio.run(_ask(backend, _turn(prompt, max_tokens)))
 
 
 def _turn(prompt: str, max_tokens: int) -> Turn:

@@ -185,6 +185,13 @@ def test_an_answerless_tier_is_named_and_skipped(house: House) -> None:
     assert (empty.exit_code, "empty content" in empty.stderr) == (1, True)
 
 
+def test_a_key_that_cannot_be_sent_is_named_and_not_shown(house: House) -> None:
+    result = house.calibrate(environ={"SMALL_KEY": "canary\x01key"})
+    assert (result.exit_code, house.small.seen) == (1, [])
+    assert "SMALL_KEY: header authorization" in result.stderr
+    assert "canary" not in result.stderr
+
+
 def test_a_silent_house_is_exit_3_and_writes_nothing(house: House) -> None:
     house.small.stop()
     result = house.calibrate()
