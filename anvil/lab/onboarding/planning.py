@@ -367,5 +367,6 @@ def _gateway(facts: Facts, asked: Asked, plan: Plan) -> dict[tuple[str, ...], di
     user, _, host = asked.gateway.rpartition("@")
     name = naming.table_name(host if not host[:1].isdigit() else "gateway", {plan.machine})
     machine = {"platform": "linux", "address": host, **({"ssh": {"user": user}} if user else {})}
-    url = f"http://{_published(facts, asked)}:{ROUTER_PORT}/v1"
+    published = _published(facts, asked)
+    url = f"http://{f'[{published}]' if ':' in published else published}:{ROUTER_PORT}/v1"
     return {("machines", name): machine, ("gateways", name): {"machine": name, "router_url": url}}

@@ -81,7 +81,7 @@ TOPOLOGIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TOPOLOGIES, PROFILE_ROWS, st.booleans())
 def test_presets_windows_and_inputs_are_those_the_router_tells(
     tmp_path: Path, changes: dict[str, Any], rows: list[tuple[str, str, str]], measured: bool

@@ -120,6 +120,21 @@ def test_another_machine_is_asked_and_reached_over_ssh(cards: None, tools: Path)
     assert "over_ssh(checked(" in Path("inventory/hosts.py").read_text()
 
 
+@pytest.mark.parametrize(
+    ("gateway", "publish", "url"),
+    [
+        ("me@fd00::9", "fd00::1", "http://[fd00::1]:8000/v1"),
+        ("127.0.0.1", "127.0.0.1", "http://127.0.0.1:8000/v1"),
+    ],
+)
+def test_a_gateway_reaches_the_router(cards: None, tools: Path, gateway: str, publish: str, url: str) -> None:
+    hosts.with_ssh(tools)
+    run("--host", "me@fd00::1", "--model", MODEL, "--gateway", gateway)
+    found = written()
+    assert found.router.publish == publish
+    assert [each.router_url for each in found.gateways.values()] == [url]
+
+
 def test_without_a_card_the_model_is_an_endpoint() -> None:
     result = run("--local", "--model", MODEL, "--context", 32768)
     assert "there is no nvidia-smi" in result.stderr

@@ -6,7 +6,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anvil.lab.onboarding import toml_tables
@@ -21,6 +21,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(WORDS, VALUES, max_size=4))
 def test_what_is_written_is_read(keys: dict[str, Any]) -> None:
     assert tomllib.loads(toml_tables.rendered(("t", "x.y"), keys)) == {"t": {"x.y": keys}}
