@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 USAGE = 2
+INTERRUPTED = 130
 NEEDED = (3, 11)
 
 
@@ -45,6 +46,8 @@ def _click_main() -> None:
                 return super().invoke(ctx)
             except click.UsageError as error:
                 raise one_line(error) from None
+            except KeyboardInterrupt:  # click itself would make it exit code 1
+                raise SystemExit(INTERRUPTED) from None
 
         def list_commands(self, ctx: click.Context) -> list[str]:
             return sorted(COMMANDS)
@@ -76,10 +79,7 @@ def _click_main() -> None:
 
     group.callback = show_help
     group = click.version_option(__version__, prog_name="anvil")(group)
-    try:
-        group.main(prog_name="anvil", standalone_mode=True)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    group.main(prog_name="anvil", standalone_mode=True)
 
 
 COMMANDS = {
