@@ -38,7 +38,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     est_weight_gb: Gigabytes | None = None
     vram_gb: Gigabytes | None = None
     start_timeout_s: Annotated[float, Meta(gt=0)] = 600
-    command: tuple[Text, ...] = ()
+    command: tuple[str, ...] = ()
     environment: dict[str, str] = {}
 
 
