@@ -209,7 +209,12 @@ def _serve(facts: Facts, choice: Choice, asked: Asked, engine: str, place: tuple
     }
     if asked.served_name:
         made["served_model"] = asked.served_name
-    return made
+    return made | {"image": _pinned(facts, str(made["image"]))}
+
+
+def _pinned(facts: Facts, image: str) -> str:
+    """With the digest that the machine knows this very tag by."""
+    return next((each for each in facts.images if each.startswith(f"{image}@sha256:")), image)
 
 
 def _of_recipe(choice: Choice, asked: Asked, place: tuple[str, str, str, str]) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def test_a_catalogue_and_a_recipe(cards: None) -> None:
     Path("inventory/topology.toml").unlink()
     Path("inventory/recipes.toml").write_text(
         'schema = "anvil-serving.serve-recipes/v1"\n[[recipe]]\nmodel = "a/Small-8B"\nstatus = "verified"\n'
-        '[recipe.hardware]\ngpu = "rtx_5090_32gb"\n[recipe.serve]\nengine = "vllm"\nimage = "vllm/vllm-openai:v0.29.0"\n'
+        '[recipe.hardware]\ngpu = "rtx_5090_32gb"\n[recipe.serve]\nengine = "vllm"\nimage = "vllm/vllm-openai:v0.31.0"\n'
         'context_tokens = 4096\nflags = ["--gpu-memory-utilization 0.7", "--max-num-seqs 3"]\n'
     )
     result = run("--local", "--catalog", library, "--port", 30009)
@@ -212,7 +212,8 @@ def test_a_catalogue_and_a_recipe(cards: None) -> None:
     assert (serve["repo"], serve["gpu_memory"], serve["max_concurrent"], serve["context"], serve["port"]) == (
         "a/Small-8B", 0.7, 3, 4096, 30009,
     )  # fmt: skip
-    assert serve["image"] == "vllm/vllm-openai:v0.29.0"
+    # The recipe's tag, pinned by what the machine has under it.
+    assert serve["image"] == "vllm/vllm-openai:v0.31.0@sha256:" + "3" * 64
 
 
 # ------------------------------------------------------------------------------------------------ the second run
