@@ -77,6 +77,8 @@ async def _ask(backend: Backend, turn: Turn) -> Asked:
         raise AskFailed(_told(error.fault)) from None
     finally:
         backend.upstream.close()
+    if request.fitted and answer.finish is not None and answer.finish.reason in ("length", "context_window"):
+        raise AskFailed(f"cut by its window of {backend.tier.context_limit}: no grade of it would be fair")
     if not answer.text.strip():
         raise AskFailed("empty content: the answer holds no text")
     usage = answer.usage

@@ -185,6 +185,17 @@ def test_an_answerless_tier_is_named_and_skipped(house: House) -> None:
     assert (empty.exit_code, "empty content" in empty.stderr) == (1, True)
 
 
+def test_an_answer_cut_by_a_small_window_is_not_graded(house: House) -> None:
+    house.config.write_text(house.config.read_text().replace("32768", "4100"))
+    assert house.calibrate("--classes", "chat").exit_code == 0, "what ends by itself is graded"
+    assert house.small.seen[0].json["max_tokens"] < 4096
+    house.small.behaviour = lambda request: chat("half an", finish="length")
+    result = house.calibrate("--classes", "chat", "--force")
+    assert (result.exit_code, "cut by its window of 4100" in result.stderr) == (1, True)
+    house.config.write_text(house.config.read_text().replace("4100", "1000"))
+    assert "do not fit its window of 1000" in house.calibrate("--classes", "chat", "--force", "--resume").stderr
+
+
 def test_a_key_that_cannot_be_sent_is_named_and_not_shown(house: House) -> None:
     result = house.calibrate(environ={"SMALL_KEY": "canary\x01key"})
     assert (result.exit_code, house.small.seen) == (1, [])
