@@ -6,6 +6,7 @@ import math
 import os
 import queue
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -237,6 +238,7 @@ class SamplingObserver:
         self._environ = environ
         self._sampler: Sampler | None = None
         self._tiers: dict[str, TierConfig] = {}
+        self._told = ""
 
     def __call__(self, decision: Decision, turn: Turn | None, answer: str | None) -> None:
         """Raises when it cannot be set up: the router counts such calls as dropped."""
@@ -245,7 +247,11 @@ class SamplingObserver:
         if turn is None or not answer or decision.outcome != "served" or decision.served_tier_privacy != "local":
             return
         if self._sampler is None:
-            self._sampler = self._start(decision)
+            try:
+                self._sampler = self._start(decision)
+            except Exception as error:
+                self._tell(error)
+                raise
         tier = self._tiers.get(decision.served_tier or "")
         if tier is not None:
             self._sampler.observe(request_of(turn), answer, decision.work_class, tier)
@@ -255,6 +261,13 @@ class SamplingObserver:
         if self._sampler is not None:
             self._sampler.close(0.0)
             self._sampler = None
+
+    def _tell(self, error: Exception) -> None:
+        """Why nothing is graded, once per reason: the router's counter names no reason."""
+        text = f"anvil: sampler off: {error}".replace("\n", "; ")
+        if text != self._told:
+            self._told = text
+            sys.stderr.write(text + "\n")
 
     def _start(self, decision: Decision) -> Sampler:
         environ = self._environ

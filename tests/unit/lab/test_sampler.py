@@ -204,7 +204,9 @@ def test_a_router_feeds_it_and_its_own_profile_does_not_change(tmp_path: Path) -
     assert sorted(folder.iterdir()) == [folder / "router.log", folder / "router.toml"], "nothing else was written"
 
 
-def test_it_is_off_unless_configured_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_it_is_off_unless_configured_and_says_once_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     served = decision(served_tier="small", served_tier_privacy="local")
     turn = dialects.caller("openai").parse(b'{"messages":[{"role":"user","content":"hi"}]}')
     sampling.SamplingObserver({})(served, turn, "an answer")
@@ -216,6 +218,9 @@ def test_it_is_off_unless_configured_and_says_what_is_missing(tmp_path: Path) ->
     one = sampling.SamplingObserver(environ)
     with pytest.raises(sampling.SamplerOff, match="not the configuration that runs"):
         one(served, turn, "an answer")
+    with pytest.raises(sampling.SamplerOff):
+        one(served, turn, "an answer")
+    assert capsys.readouterr().err.count("sampler off: ") == 2, "one line per reason"
     for other in (decision(outcome="exhausted"), decision(served_tier="paid", served_tier_privacy="cloud")):
         one(other, turn, "an answer")
     one(served, turn, None)
