@@ -18,8 +18,9 @@ from anvil.router.lanes import Lane, busy
 from anvil.router.runtime import Pool
 
 if TYPE_CHECKING:
+    from anvil.multiplexer.card import Log
     from anvil.multiplexer.relay import Relay
-    from anvil.multiplexer.residency import Log, Residency
+    from anvil.multiplexer.residency import Residency
     from anvil.router.config import ServerConfig
     from anvil.router.http_request import HttpRequest
 

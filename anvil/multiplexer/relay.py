@@ -12,8 +12,9 @@ from anvil.router.upstream import Connection, Upstream, UpstreamError
 
 if TYPE_CHECKING:
     from anvil.multiplexer.answer import Answer
+    from anvil.multiplexer.card import Log
     from anvil.multiplexer.config import MultiplexerConfig, Row
-    from anvil.multiplexer.residency import Log, Residency
+    from anvil.multiplexer.residency import Residency
     from anvil.multiplexer.standing import Lease
     from anvil.router.door import Head
     from anvil.router.exchange import Plain

@@ -10,23 +10,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
+from anvil.multiplexer.card import Card, Log
 from anvil.multiplexer.config import MultiplexerConfig, Row
 from anvil.multiplexer.containers import ContainerError
 from anvil.multiplexer.guard import Guard
-from anvil.multiplexer.lifecycle import Lifecycle, StartFailed, StillRunning
+from anvil.multiplexer.lifecycle import Lifecycle, StartFailed
 from anvil.multiplexer.refusal import Refused
 from anvil.multiplexer.standing import Lease, Outcome, Resident, Swap, Ticket
 
 WATCH_S = 5.0
-
-
-class Log(Protocol):
-    def info(self, message: str, **fields: object) -> None: ...
-    def warning(self, message: str, **fields: object) -> None: ...
-    def error(self, message: str, **fields: object) -> None: ...
-    def exception(self, message: str, error: BaseException) -> None: ...
 
 
 class Residency:
@@ -35,12 +29,11 @@ class Residency:
     def __init__(self, config: MultiplexerConfig, lifecycle: Lifecycle, guard: Guard, log: Log) -> None:
         self.rows = {row.name: row for row in config.registry}
         self.resident: Resident | None = None
-        self.starting: Row | None = None
         self.last_swap: Swap | None = None
         self.drain_wait_ms: float | None = None
         self._drain_timeout = config.drain_timeout_s
         self._min_resident = config.min_resident_s
-        self._lifecycle = lifecycle
+        self._card = Card(lifecycle, log)
         self._guard = guard
         self._log = log
         self._condition = asyncio.Condition()
@@ -50,8 +43,6 @@ class Residency:
         self._swapping = False
         self._adopted = False
         self.closed = False
-        # a container that may still hold the card; nothing starts before it is seen stopped
-        self._stuck: Row | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # ------------------------------------------------------------------------------------- for requests
@@ -72,6 +63,10 @@ class Residency:
         """After a refused connection: whether the lease's resident is gone, so that asking again may help."""
         await self.look()
         return self.resident is not lease.resident
+
+    @property
+    def starting(self) -> Row | None:
+        return self._card.starting
 
     def in_flight(self) -> dict[str, int]:
         counts = dict.fromkeys(self.rows, 0)
@@ -117,7 +112,7 @@ class Residency:
         if resident is None or self._swapping:
             return False
         try:
-            state = await self._lifecycle.containers.inspect(resident.row)
+            state = await self._card.lifecycle.containers.inspect(resident.row)
         except ContainerError as error:
             self._log.warning("the resident cannot be inspected", container=resident.row.container, error=str(error))
             return False
@@ -125,7 +120,8 @@ class Residency:
         if alive or self.resident is not resident or self._swapping:
             return False
         self._log.error("the resident died", container=resident.row.container, exit_code=state.exit_code)
-        self.resident, self._stuck = None, resident.row
+        self.resident = None
+        self._card.died(resident.row)
         self._wake()
         return True
 
@@ -222,7 +218,7 @@ class Residency:
             self._refuse(row, Refused("internal_error", "the multiplexer failed on this swap"))
         finally:
             self._swapping = False
-            self.starting = None
+            self._card.starting = None
             self._change = None
             for ticket in self._tickets:  # before anybody can begin the next swap: who waited is served
                 self._grant(ticket)
@@ -286,82 +282,33 @@ class Residency:
         now = asyncio.get_running_loop().time
         begun = now()
         outcome: Outcome = "failed"
+        before = old.row if old else None
         try:
-            await self._emptied(old)
+            await self._card.empty(before)  # when it cannot be, the resident is not forgotten
+            self.resident = None
             try:
-                await self._started(row)
+                mark = await self._card.start(row)
+                self.resident = Resident(row, now(), mark)
                 outcome = "done"
             except StartFailed as error:
-                if await self._rolled_back(row, old):
+                if await self._rolled_back(row, before):
                     outcome = "rolled_back"
                 raise Refused("backend_unavailable", str(error)) from None
         finally:
             seconds = now() - begun
-            self.last_swap = Swap.now(old.row.name if old else None, row.name, outcome, seconds)
-            self._log.info(
-                "swap", old=old.row.name if old else "", new=row.name, outcome=outcome, seconds=round(seconds, 2)
-            )
+            self.last_swap = Swap.now(before.name if before else None, row.name, outcome, seconds)
+            self._log.info("swap", old=self.last_swap.old, new=row.name, outcome=outcome, seconds=round(seconds, 2))
 
-    async def _emptied(self, old: Resident | None) -> None:
-        """Raises Refused; then the resident is not forgotten."""
-        try:
-            if self._stuck is not None:
-                await self._lifecycle.stop(self._stuck)
-                self._stuck = None
-            if old is not None:
-                await self._lifecycle.stop(old.row)
-                self.resident = None
-        except StillRunning as error:
-            raise Refused("backend_unavailable", str(error)) from None
-
-    async def _started(self, row: Row) -> None:
-        """Raises StartFailed."""
-        self.starting = row
-        started_at = await self._lifecycle.start(row)
-        self.resident = Resident(row, asyncio.get_running_loop().time(), started_at)
-
-    async def _rolled_back(self, row: Row, old: Resident | None) -> bool:
-        """After a failed start: the card is cleared and the old model comes back, if it can."""
-        if not await self._cleared(row) or old is None:
+    async def _rolled_back(self, row: Row, before: Row | None) -> bool:
+        mark = await self._card.roll_back(row, before)
+        if mark is None or before is None:
             return False
-        try:
-            await self._started(old.row)
-        except StartFailed as error:
-            self._log.error("the old model does not come back", container=old.row.container, reason=str(error))
-            await self._cleared(old.row)
-            return False
-        return True
-
-    async def _cleared(self, row: Row) -> bool:
-        try:
-            await self._lifecycle.stop(row)
-        except StillRunning as error:
-            self._log.error(str(error))
-            self._stuck = row
-            return False
+        self.resident = Resident(before, asyncio.get_running_loop().time(), mark)
         return True
 
     async def _adopt(self) -> None:
-        """The newest container found running becomes resident, others stop. Raises Refused; it is then tried again."""
-        try:
-            states = [(await self._lifecycle.containers.inspect(row), row) for row in self.rows.values()]
-            running = sorted(((state.started_at, row.name) for state, row in states if state.running), reverse=True)
-            for _, name in running[1:]:
-                self._log.warning("stopping a left-over container", container=self.rows[name].container)
-                await self._lifecycle.stop(self.rows[name])
-        except (ContainerError, StillRunning) as error:
-            raise Refused("backend_unavailable", str(error)) from None
+        """The newest container found running becomes resident. Raises Refused; it is then tried again."""
+        found = await self._card.found(list(self.rows.values()))
         self._adopted = True
-        if running:
-            await self._settled(self.rows[running[0][1]])
-
-    async def _settled(self, row: Row) -> None:
-        self.starting = row
-        try:
-            started_at = await self._lifecycle.settle(row)
-        except StartFailed as error:
-            self._log.error("a left-over container is of no use", container=row.container, reason=str(error))
-            await self._cleared(row)
-            return
-        self.resident = Resident(row, asyncio.get_running_loop().time(), started_at)
-        self._log.info("adopted", container=row.container, model=row.name)
+        if found is not None and (mark := await self._card.adopt(found)) is not None:
+            self.resident = Resident(found, asyncio.get_running_loop().time(), mark)
