@@ -304,7 +304,7 @@ def _without_card(
 _EXAMPLE = """
 # A card of the machine, once it has one (`nvidia-smi -L` prints the UUID); `anvil init` then writes it and a serve.
 # [machines.{machine}.gpus.rtx-5090-32gb]
-# uuid = "GPU-66666666-7777-8888-9999-aaaaaaaaaaaa"
+# uuid = "GPU-..."
 # model = "rtx_5090_32gb"
 # vram_gb = 32
 # compute = "12.0"

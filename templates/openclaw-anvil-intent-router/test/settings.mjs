@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { settings } from "../settings.mjs";
 
-const HOME = "/home/op";
+const HOME = "/h/op";
 const of = (config, env = {}) => settings(config, env, HOME);
-const DEFAULT_LOG = "/home/op/.openclaw/logs/anvil-decisions.jsonl";
+const DEFAULT_LOG = "/h/op/.openclaw/logs/anvil-decisions.jsonl";
 
 test("without anything set, turns are classified here and logged", () => {
   const { cloudClasses, ...others } = of(undefined);
@@ -29,8 +29,8 @@ test("every key of the config is taken", () => {
 
 test("the router's address, from its base or in the old whole form", () => {
   const rows = [
-    [{ routerUrl: "http://10.0.0.1:8000" }, {}, "http://10.0.0.1:8000/v1/route"],
-    [{ routerUrl: "http://10.0.0.1:8000/" }, {}, "http://10.0.0.1:8000/v1/route"],
+    [{ routerUrl: "http://127.0.0.1:8000" }, {}, "http://127.0.0.1:8000/v1/route"],
+    [{ routerUrl: "http://127.0.0.1:8000/" }, {}, "http://127.0.0.1:8000/v1/route"],
     [{ routerUrl: "https://r.example/v1/" }, {}, "https://r.example/v1/route"],
     [{ routerUrl: "http://a:1" }, { ANVIL_ROUTE_ENDPOINT: "http://b:2/v1/route" }, "http://a:1/v1/route"],
     [{}, { ANVIL_ROUTE_ENDPOINT: " http://b:2/v1/route " }, "http://b:2/v1/route"],
@@ -64,7 +64,7 @@ test("cloud classes: config, else environment, else planning", () => {
 
 test("the log: config, else environment, else the home folder; empty is off", () => {
   const rows = [
-    [{ decisionLog: "~/d.jsonl" }, "/tmp/e", "/home/op/d.jsonl"],
+    [{ decisionLog: "~/d.jsonl" }, "/tmp/e", "/h/op/d.jsonl"],
     [{ decisionLog: "" }, "/tmp/e", null],
     [{}, "/tmp/e", "/tmp/e"],
     [{}, "", null],
