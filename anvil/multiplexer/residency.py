@@ -21,6 +21,8 @@ from anvil.multiplexer.refusal import Refused
 from anvil.multiplexer.standing import Lease, Outcome, Resident, Swap, Ticket
 
 WATCH_S = 5.0
+# A socket of a dead process refuses before its runtime says that it is dead.
+DEATH_SHOWS_S = 0.5
 
 
 class Residency:
@@ -61,8 +63,13 @@ class Residency:
 
     async def lost(self, lease: Lease) -> bool:
         """After a refused connection: whether the lease's resident is gone, so that asking again may help."""
-        await self.look()
-        return self.resident is not lease.resident
+        end = asyncio.get_running_loop().time() + DEATH_SHOWS_S
+        while True:
+            await self.look()
+            gone = self.resident is not lease.resident
+            if gone or asyncio.get_running_loop().time() >= end:
+                return gone
+            await asyncio.sleep(DEATH_SHOWS_S / 10)
 
     @property
     def starting(self) -> Row | None:
