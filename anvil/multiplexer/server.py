@@ -58,6 +58,7 @@ async def _served(config: MultiplexerConfig, tokens: tuple[bytes, ...], sock: so
         try:
             relay.residency.open()
             with closing(relay), closing(Listener(sock, app.serve, limits, lambda reason: None)) as listener:
+                await listener.start()
                 await told.wait()
                 await _finished(listener, relay.residency, limits.drain_timeout_s, log)
         finally:

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 CONNECTIONS = 1024
 # How often connections are looked at: one timer for all, because a timer each would cost more than all the looking.
 EVERY_S = 0.2
-# A process out of file descriptors tries again after this long.
-REST_S = 0.1
-# Callers taken from the queue in one go, so that a burst does not starve the requests in progress.
-GULP = 64
 
 
 class Listener:
@@ -42,11 +38,16 @@ class Listener:
         self._limits = limits
         self._refuse = refuse
         self._tls = tls
-        self._joining: set[asyncio.Task[None]] = set()
-        self._accepting = False
-        self._open = True
+        self._server: asyncio.Server | None = None
+        self._open = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._reopening: asyncio.Task[None] | None = None
         self.connections: set[CallerConnection] = set()
-        self._accept_more()
+
+    async def start(self) -> None:
+        """Take callers from now on."""
+        self._open = True
+        await self._accept()
         self._timer = self._loop.call_later(EVERY_S, self._round)
 
     @property
@@ -69,46 +70,26 @@ class Listener:
 
     def close(self) -> None:
         self.stop()
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         for connection in list(self.connections):
             connection.abort()
 
-    def _accept_more(self) -> None:
-        if self._open and not self._accepting and len(self.connections) + len(self._joining) < CONNECTIONS:
-            self._accepting = True
-            self._loop.add_reader(self._sock, self._accept)
+    async def _accept(self) -> None:
+        """A copy of the socket: closing it stops the accepting and leaves the queue as it is."""
+        if self._open and self._server is None:
+            self._server = await self._loop.create_server(
+                self._protocol, sock=self._sock.dup(), ssl=self._tls, backlog=CONNECTIONS
+            )
 
     def _rest(self) -> None:
-        if self._accepting:
-            self._accepting = False
-            self._loop.remove_reader(self._sock)
-
-    def _accept(self) -> None:
-        for _ in range(GULP):
-            if len(self.connections) + len(self._joining) >= CONNECTIONS:
-                self._rest()
-                return
-            try:
-                caller, _ = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:
-                self._rest()
-                self._loop.call_later(REST_S, self._accept_more)
-                return
-            task = self._loop.create_task(self._join(caller))
-            self._joining.add(task)
-            task.add_done_callback(self._joining.discard)
-
-    async def _join(self, caller: socket.socket) -> None:
-        try:
-            caller.setblocking(False)
-            caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(self._protocol, caller, ssl=self._tls)
-        except (OSError, asyncio.CancelledError):
-            caller.close()  # a handshake that fails, or a caller that left meanwhile
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     def _protocol(self) -> CallerConnection:
+        if len(self.connections) >= CONNECTIONS - 1:
+            self._rest()  # who comes now waits in the queue
         scheme = "https" if self._tls else "http"
         return CallerConnection(self._loop, self._handler, self._limits, self.connections, self._refuse, scheme)
 
@@ -116,5 +97,12 @@ class Listener:
         now = self._loop.time()
         for connection in list(self.connections):
             connection.look(now)
-        self._accept_more()
+        if self._server is None and not self._reopening and len(self.connections) < CONNECTIONS:
+            self._reopening = self._loop.create_task(self._accept())
+            self._reopening.add_done_callback(self._reopened)
         self._timer = self._loop.call_later(EVERY_S, self._round)
+
+    def _reopened(self, task: asyncio.Task[None]) -> None:
+        self._reopening = None
+        if not task.cancelled():
+            task.exception()  # out of file descriptors: the next round tries again

@@ -49,6 +49,7 @@ class _Worker:
         self._app.start(loop)
         self._sock.setblocking(False)
         listener = Listener(self._sock, self._app.serve, self._limits, self._app.runtime.refused, self._tls)
+        await listener.start()
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGUSR1, self._retire)
         gc.collect()

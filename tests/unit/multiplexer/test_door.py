@@ -64,6 +64,7 @@ async def house(
     app = App(limits, tokens, relay.residency, relay, log)
     listener = Listener(sock, app.serve, limits, lambda reason: None)
     try:
+        await listener.start()
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
             yield House(client, relay.residency, fake, tiers, log)
     finally:
