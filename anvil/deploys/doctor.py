@@ -82,6 +82,10 @@ def _docker(site: Site) -> Iterator[Line]:
         yield Line("PASS", "compose", daemon.compose)
     if site.machine.gpus and "nvidia" not in daemon.runtimes:
         yield Line("WARN", "nvidia runtime", "is not registered with docker; CDI may still serve the cards")
+    place = site.topology.multiplexer
+    if place is not None and place.machine == site.name:
+        # said every time (operations.md 16)
+        yield Line("WARN", place.container, "holds the docker socket, which equals root on this host")
     if daemon.free_bytes < FREE_BYTES:
         yield Line("WARN", "disk", f"{daemon.free_bytes / 1e9:.0f} GB free under {daemon.root_dir}")
 

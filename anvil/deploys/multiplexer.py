@@ -28,9 +28,20 @@ from anvil.topology.model import Multiplexer
 def running() -> None:
     """Containers of the swap group created but not started, then the multiplexer that starts them on demand."""
     site = here()
-    place = site.topology.multiplexer
-    if place is None:
+    if site.topology.multiplexer is None:
         raise PyinfraError("the topology declares no [multiplexer]; multiplexer.py has nothing to deploy")
+    _here(site, site.topology.multiplexer)
+
+
+@deploy("Multiplexer")
+def running_where_declared() -> None:
+    """The same for a deploy of everything: a topology without one is none the worse."""
+    site = here()
+    if site.topology.multiplexer is not None:
+        _here(site, site.topology.multiplexer)
+
+
+def _here(site: Site, place: Multiplexer) -> None:
     if place.machine != site.name:
         return
     # said every time (operations.md 16)
