@@ -40,5 +40,6 @@ PINS: dict[str, Pin] = {
         Pin("opencode", "npm", ("opencode-ai@1.18.33",), 354),
         Pin("aider", "pypi", ("aider-chat==0.86.2",), 687),
         Pin("openclaw", "npm", ("openclaw@2026.9.6",), 647),
+        Pin("openclaw-2026.6", "npm", ("openclaw@2026.6.11",), 355),
     )
 }
