@@ -78,6 +78,7 @@ class _Worker:
         if self._retired:
             listener.retire()
             while listener.connections and loop.time() < end:
+                self._app.runtime.recorder.followers.close()  # new decisions are made elsewhere: let readers go there
                 await asyncio.sleep(LOOK_S)
         else:
             listener.stop()

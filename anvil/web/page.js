@@ -12,6 +12,7 @@ let newest = null; // id of the last decision shown, from where a broken stream 
 
 const token = () => sessionStorage.getItem(KEY) || "";
 const say = (text) => { $("state").textContent = text; };
+const dollars = (usd) => `$${Number(usd.toFixed(6))}`;
 const pause = () => new Promise((resolve) => setTimeout(resolve, EVERY_MS));
 
 async function ask(path, headers = {}) {
@@ -107,12 +108,12 @@ function* reasons(record) {
   yield ["candidates", record.requested_tiers];
   yield ["dropped", Object.entries(record.dropped).filter(([, ids]) => ids.length)
     .map(([step, ids]) => `${step}: ${ids.join(", ")}`)];
-  yield ["gate", record.gate_note ? [record.gate_note] : []];
+  yield ["quality gate", record.gate_note ? [record.gate_note] : []];
   yield ["attempts", record.attempts.map(attempted)];
   yield ["outcome", [`${record.outcome}${record.served_tier ? ` by ${record.served_tier}` : ""}` +
     `${record.fell_back ? ", after falling back" : ""}, HTTP ${record.status}, ${Math.round(record.duration_ms)} ms`]];
   yield ["lossy", record.lossy];
-  yield ["cost", [`$${record.cost_usd}, wasted $${record.wasted_cost_usd}`]];
+  yield ["cost", [`${dollars(record.cost_usd)}, wasted ${dollars(record.wasted_cost_usd)}`]];
 }
 
 function attempted(attempt) {

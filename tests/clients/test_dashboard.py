@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.clients.browser import Page, browser
@@ -94,6 +98,40 @@ def test_tiers_with_their_breakers_and_decisions_as_they_happen(
     assert links == [*reversed(failed), before]  # newest first, none twice
     assert [(row[0], row[3]) for row in cells(page, "tiers")] == [("fast-local", "open"), ("heavy-local", "closed")]
     assert "secret of the prompt" not in page.run("document.documentElement.outerHTML")
+
+
+def test_the_page_lives_through_a_reload_and_a_dead_worker(page: Page, house: Callable[..., Running]) -> None:
+    running = house()
+    ask(running)
+    page.open(running.url)
+    page.until("heavy-local served")
+    before = running.client.get("/healthz").json()["config_hash"]
+    running.config.write_text(running.config.read_text().replace('"test"', '"reloaded"'))
+    running.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: running.client.get("/healthz").json()["config_hash"] != before)
+    reloaded = ask(running)
+    page.until(running.client.get("/healthz").json()["config_hash"])
+    _appears(page, reloaded)
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    wait_until(lambda: _answers(running))
+    _appears(page, ask(running))
+    assert [row[4] for row in cells(page, "decisions")] == ["served"] * 3
+    assert "no answer" not in page.until("ready")
+
+
+def _answers(running: Running) -> bool:
+    try:
+        return running.client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 15
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def test_a_decision_is_explained_when_chosen_and_by_its_address(page: Page, house: Callable[..., Running]) -> None:
