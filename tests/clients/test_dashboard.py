@@ -184,6 +184,19 @@ def test_nothing_is_shown_without_the_token_and_it_stays_in_the_tab(page: Page, 
     _refused(page, "a token is needed")
 
 
+def test_all_is_forgotten_once_the_token_is_no_longer_good(page: Page, house: Callable[..., Running]) -> None:
+    running = house('auth_env = "TOK"', {"TOK": TOKEN, "OTHER": "another-token-of-the-page-0123"})
+    ask(running, BEARER)
+    page.open(running.url)
+    page.until("a token is needed")
+    page.type(TOKEN)
+    page.until("heavy-local served", "ready")
+    running.config.write_text(running.config.read_text().replace('"TOK"', '"OTHER"'))
+    running.process.send_signal(signal.SIGHUP)
+    _refused(page, "this token is not accepted")
+    assert page.run("sessionStorage.length") == 0
+
+
 def _refused(page: Page, words: str) -> None:
     text = page.until(words, "Token")
     for part in ("fast-local", "heavy-local", "Tiers", "Decisions", "dec_"):
