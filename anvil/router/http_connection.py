@@ -117,7 +117,7 @@ class CallerConnection(asyncio.Protocol):
         self._idle_since = self.loop.time()
         if not request.answered:
             self.abort()
-        elif request.closing or self.retiring:
+        elif request.closing:
             self._leave(unread=bool(request.missing or self._buffer))
         else:
             self._unread = request.missing
@@ -128,7 +128,7 @@ class CallerConnection(asyncio.Protocol):
                 self._next()
 
     def retire(self) -> None:
-        """No further request is read once the one in progress is answered."""
+        """Every further answer says that it is the last; who is quiet for a moment is let go."""
         self.retiring = True
 
     @property

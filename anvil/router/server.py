@@ -71,6 +71,7 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         self._listen = listen
         self._shared = Shared()
         self._failures = 0
+        self._retired: list[WorkerProcess] = []
         super().__init__(
             "anvil",
             address=listen.host,
@@ -137,10 +138,8 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
             say("reload failed: the new worker did not start; the old one keeps serving")
             return
         self.wrks[0] = new
-        _retire(old)
-        old.join(self.workers_kill_timeout)
-        if old.is_alive():
-            old.kill()
+        _retire(old)  # it ends by itself when its requests have, and must not keep us from signals until then
+        self._retired = [worker for worker in self._retired if worker.is_alive()] + [old]
         say(f"reloaded: configuration {self.loaded.config_hash}")
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
@@ -165,6 +164,10 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         worker = self._spawn_worker(0, spawn_target, None)
         self.wrks[0] = worker
         worker.start()
+
+    def _stop_workers(self) -> None:
+        self.wrks.extend(worker for worker in self._retired if worker.is_alive())
+        super()._stop_workers()
 
     def shutdown(self, exit_code: int = 0) -> None:
         self.interrupt_children.clear()
