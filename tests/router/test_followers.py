@@ -29,9 +29,8 @@ def test_a_reload_lets_followers_go_at_once(tier: Callable[..., Tier], router: C
     while "reloaded: configuration" not in running.logged():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    # a connection of its own: the old worker still answers once on the ones it has
-    last = httpx.post(f"{running.url}/v1/chat/completions", json=BODY, trust_env=False).headers["x-anvil-decision"]
-    with running.client.stream(
-        "GET", "/v1/decisions", params={"follow": "1"}, headers={"last-event-id": "dec_" + "0" * 24}
-    ) as again:
-        assert f"id: {last}" in [line for line, _ in zip(again.iter_lines(), range(5), strict=False)]
+    with httpx.Client(base_url=running.url, trust_env=False) as fresh:  # the old worker still answers where it is known
+        last = fresh.post("/v1/chat/completions", json=BODY).headers["x-anvil-decision"]
+        resume = {"last-event-id": "dec_" + "0" * 24}
+        with fresh.stream("GET", "/v1/decisions", params={"follow": "1"}, headers=resume) as again:
+            assert f"id: {last}" in [line for line, _ in zip(again.iter_lines(), range(5), strict=False)]
