@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Struct
 
 from anvil.multiplexer import answers
-from anvil.multiplexer.answer import Answer
 from anvil.router import door
 from anvil.router.door import Head, Refusal
 from anvil.router.exchange import CallerGone, Plain
@@ -115,7 +114,7 @@ class App:
 
     async def _relayed(self, request: HttpRequest, path: str) -> Plain | None:
         data = await request.body()
-        return await self._relay.serve(_model(data), path, request.head, data, Answer(request))
+        return await self._relay.serve(_model(data), path, request.head, data, request)
 
     async def _refuse(self, request: HttpRequest, refusal: Refusal) -> None:
         close = refusal.close or not await request.drained()

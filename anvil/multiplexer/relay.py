@@ -11,13 +11,13 @@ from anvil.router.exchange import CallerGone
 from anvil.router.upstream import Connection, Upstream, UpstreamError
 
 if TYPE_CHECKING:
-    from anvil.multiplexer.answer import Answer
     from anvil.multiplexer.card import Log
     from anvil.multiplexer.config import MultiplexerConfig, Row
     from anvil.multiplexer.residency import Residency
     from anvil.multiplexer.standing import Lease
     from anvil.router.door import Head
     from anvil.router.exchange import Plain
+    from anvil.router.http_request import HttpRequest
 
 CONNECT_S = 3.0
 UPSTREAM_S = 900.0
@@ -37,13 +37,13 @@ class Relay:
             row.name: Upstream(config.base_url(row), connect_timeout=CONNECT_S) for row in config.registry
         }
 
-    async def serve(self, model: str, path: str, head: Head, data: bytes, answer: Answer) -> Plain | None:
+    async def serve(self, model: str, path: str, head: Head, data: bytes, request: HttpRequest) -> Plain | None:
         """Relay one request. A Plain is for the door to send; None when the answer has gone out. Raises CallerGone."""
         headers = [(name, value) for name in FORWARDED if (value := head.get(name)) and value.isascii()]
         for again in (True, False):
             try:
                 async with self.residency.lease(model) as lease:
-                    plain = await self._tried(lease, path, headers, data, answer, again=again)
+                    plain = await self._tried(lease, path, headers, data, request, again=again)
             except Refused as refused:
                 return answers.refused(refused)
             if plain is not RETRY:
@@ -64,7 +64,7 @@ class Relay:
             upstream.close()
 
     async def _tried(
-        self, lease: Lease, path: str, headers: list[tuple[str, str]], data: bytes, answer: Answer, *, again: bool
+        self, lease: Lease, path: str, headers: list[tuple[str, str]], data: bytes, request: HttpRequest, *, again: bool
     ) -> Plain | None:
         sending = asyncio.ensure_future(
             self._upstreams[lease.row.name].send("POST", path, data, head_timeout=UPSTREAM_S, headers=headers)
@@ -81,9 +81,9 @@ class Relay:
             raise
         lease.on_cut = lambda: connection.abort("cut")
         try:
-            await _relayed(connection, answer)
+            await _relayed(connection, request)
         except UpstreamError as error:
-            return self._broken(lease, error, answer)
+            return self._broken(lease, error, request)
         finally:
             connection.finish()
         return None
@@ -95,12 +95,12 @@ class Relay:
         self._log.error("no answer", model=lease.row.name, reason=error.label)
         return answers.refused(Refused("backend_unavailable", f"{lease.row.name} does not answer ({error.label})"))
 
-    def _broken(self, lease: Lease, error: UpstreamError, answer: Answer) -> Plain | None:
+    def _broken(self, lease: Lease, error: UpstreamError, request: HttpRequest) -> Plain | None:
         reason = "cut by a swap to another model" if lease.was_cut else error.label
         self._log.error("an answer broke off", model=lease.row.name, reason=reason)
-        if not answer.started:
+        if not request.streaming:
             return answers.refused(Refused("backend_unavailable", f"{lease.row.name}: {reason}"))
-        answer.break_off()
+        request.break_off()
         raise CallerGone
 
 
@@ -111,9 +111,9 @@ def _cancel(sending: asyncio.Future[Connection]) -> None:
     sending.cancel()
 
 
-async def _relayed(connection: Connection, answer: Answer) -> None:
+async def _relayed(connection: Connection, request: HttpRequest) -> None:
     """Status, the copied headers and the body; each piece is sent as soon as it is there."""
     headers = [(name.decode(), value.decode("latin-1")) for name in COPIED if (value := connection.headers.get(name))]
-    answer.begin(connection.status, headers)
+    request.begin(connection.status, headers)
     while data := await connection.next(UPSTREAM_S):
-        await answer.send(data)
+        await request.send(data)

@@ -15,7 +15,7 @@ from anvil.router.config import ServerConfig
 from anvil.router.door import HEADERS_CAP
 from anvil.router.exchange import JSON_TYPE
 from anvil.router.http_head import BadHead, parse
-from anvil.router.http_request import DRAIN_BYTES, DRAIN_S, HttpRequest
+from anvil.router.http_request import CLOSE, DRAIN_BYTES, DRAIN_S, HttpRequest, response_head
 
 Handler = Callable[[HttpRequest], Coroutine[Any, Any, None]]
 # Bytes behind the request in progress that are kept; more waits in the kernel.
@@ -170,15 +170,8 @@ class CallerConnection(asyncio.Protocol):
         self._refuse("framing")
         module = dialects.caller("openai")
         body = module.error(bad.status, "invalid_request", bad.message)
-        phrase = "Bad Request" if bad.status == 400 else "Request Header Fields Too Large"
-        lines = [
-            f"HTTP/1.1 {bad.status} {phrase}",
-            "server: anvil",
-            f"content-type: {JSON_TYPE}",
-            f"content-length: {len(body)}",
-            "connection: close",
-        ]
-        self.write("\r\n".join([*lines, "\r\n"]).encode() + body)
+        headers = [("content-type", JSON_TYPE), ("content-length", str(len(body)))]
+        self.write(response_head(bad.status, headers, CLOSE) + body)
         self._leave(unread=True)
 
     def _behind(self, data: bytes) -> None:

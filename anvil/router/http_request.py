@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ DRAIN_S = 1.0
 GRACE_S = 10.0
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\nserver: anvil\r\ndate: " for s in HTTPStatus}
-_STREAM_HEADERS = "content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+_STREAM_HEADERS = [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+CLOSE = "connection: close\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -41,6 +43,16 @@ class _Clock:
 
 
 _clock = _Clock()
+
+
+def response_head(status: int, headers: Iterable[tuple[str, str]], last: str) -> bytes:
+    """Status line, Server, Date and ``headers``; ``last`` is what says whether the connection stays, and the end.
+
+    A status may be one without a name of its own: engines and exhaustion_status know 529.
+    """
+    first = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\nserver: anvil\r\ndate: "
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    return "".join([first, _clock.text(), "\r\n", *lines, last]).encode("latin-1", "replace")
 
 
 class HttpRequest:
@@ -140,41 +152,40 @@ class HttpRequest:
 
     def respond(self, plain: Plain, *, head_only: bool = False) -> None:
         """A complete answer: head and body in one write."""
-        self.answered = True
         for name, value in plain.headers:
             if name == "connection" and value == "close":
                 self.closing = True
         if self._missing > DRAIN_BYTES:
             self.closing = True
-        lines = [
-            _STATUS_LINES[plain.status],
-            _clock.text(),
-            f"\r\ncontent-type: {plain.content_type}\r\ncontent-length: {len(plain.body)}\r\n",
-            *[f"{name}: {value}\r\n" for name, value in plain.headers if name != "connection"],
-            self._connection_header(),
-        ]
-        head = "".join(lines).encode("latin-1", "replace")
+        headers = [("content-type", plain.content_type), ("content-length", str(len(plain.body))), *plain.headers]
+        headers = [header for header in headers if header[0] != "connection"]
+        head = response_head(plain.status, headers, self._connection_header())
+        self.answered = True  # only now: a defect before this line can still be told
         self._connection.write(head if head_only else head + plain.body)
 
     async def start(self, headers: list[tuple[str, str]]) -> None:
-        """The head of a stream. Raises CallerGone."""
+        """The head of a stream of events. Raises CallerGone."""
+        self.begin(200, [*_STREAM_HEADERS, *headers])
+
+    def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
+        """The head of an answer that ``send`` goes on with: as it is where a content-length is given, else in chunks.
+
+        Raises CallerGone.
+        """
         if self.gone:
             raise CallerGone
-        self.answered = self.streaming = True
-        if not self._chunked:  # HTTP/1.0 knows no chunks: the body ends with the connection
+        if any([name == "content-length" for name, _ in headers]):
+            self._chunked = False
+        elif self._chunked:
+            headers = [*headers, ("transfer-encoding", "chunked")]
+        else:  # HTTP/1.0 knows no chunks: the body ends with the connection
             self.closing = True
-        lines = [
-            _STATUS_LINES[200],
-            _clock.text(),
-            "\r\n" + _STREAM_HEADERS,
-            *[f"{name}: {value}\r\n" for name, value in headers],
-            "transfer-encoding: chunked\r\n" if self._chunked else "",
-            self._connection_header(),
-        ]
-        self._connection.write("".join(lines).encode("latin-1", "replace"))
+        head = response_head(status, headers, self._connection_header())
+        self.answered = self.streaming = True
+        self._connection.write(head)
 
     async def send(self, data: bytes) -> None:
-        """Part of a stream; waits while the caller reads too slowly. Raises CallerGone."""
+        """Part of an answer that has begun; waits while the caller reads too slowly. Raises CallerGone."""
         if self.gone:
             raise CallerGone
         self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
@@ -182,6 +193,11 @@ class HttpRequest:
             self.blocked_since = self._connection.loop.time()
             await self._connection.drained()
             self.blocked_since = None
+
+    def break_off(self) -> None:
+        """End the connection: an answer cut short must not look complete."""
+        self.gone = True
+        self._connection.abort()
 
     def end(self) -> None:
         """The handler is done: finish the answer, or break the connection off when there is none."""
@@ -194,7 +210,7 @@ class HttpRequest:
     def _connection_header(self) -> str:
         if self.closing or self._connection.retiring:
             self.closing = True
-            return "connection: close\r\n\r\n"
+            return CLOSE
         return "\r\n" if self.version == "1.1" else "connection: keep-alive\r\n\r\n"
 
     # ------------------------------------------------------------------------------------------ time

@@ -131,6 +131,15 @@ def test_exhaustion_is_an_honest_503_before_any_byte(tier: Tiers, router: Router
     assert running.last()["outcome"] == "exhausted"
 
 
+@pytest.mark.parametrize("status", [429, 529, 599])
+def test_an_exhaustion_status_need_not_have_a_name(tier: Tiers, router: Routers, status: int) -> None:
+    one = tier(lambda _: t.response(500, b"x"))
+    running = router(config_toml(tier_toml("fast-local", one.url), router=f"exhaustion_status = {status}"))
+    answer = ask(running)
+    assert answer.status_code == status
+    assert answer.json()["error"]["type"] == "service_unavailable"
+
+
 def test_breakers_open_and_the_answer_says_when_to_come_back(tier: Tiers, router: Routers) -> None:
     one = tier(lambda _: t.response(500, b"x"))
     running = router(config_toml(tier_toml("fast-local", one.url)))
