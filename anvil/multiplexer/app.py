@@ -13,8 +13,7 @@ from anvil.multiplexer import answers
 from anvil.router import door
 from anvil.router.door import Head, Refusal
 from anvil.router.exchange import CallerGone, Plain
-from anvil.router.lanes import Lane, busy
-from anvil.router.runtime import Pool
+from anvil.router.lanes import POOLED, Lane, Pool, busy
 
 if TYPE_CHECKING:
     from anvil.multiplexer.card import Log
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
 RELAYED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
 READ = frozenset({"/v1/models", "/healthz"})
-# Bodies above POOLED are admitted while all of them together stay below POOL_BYTES, as in the router.
-POOLED = 1_048_576
+# All bodies above POOLED together, as in the router.
 POOL_BYTES = 536_870_912
 
 
@@ -80,13 +78,7 @@ class App:
                 request.respond(answers.error(500, "internal_error", "the multiplexer failed on this request"))
 
     def _admit(self, request: HttpRequest, path: str) -> None:
-        head = request.head
-        if head.size_error:
-            raise Refusal(431, "invalid_request", "headers too large", reason="framing", close=True)
-        if request.version == "1.1" and "host" not in head.values:
-            raise Refusal(400, "invalid_request", "Host header missing", reason="framing", close=True)
-        if self._tokens and path != "/healthz" and not door.authorised(head, self._tokens):
-            raise Refusal(401, "authentication_error", "a valid token is needed", reason="auth")
+        door.admit(request.head, request.version, () if path == "/healthz" else self._tokens)
         if path not in RELAYED and path not in READ:
             raise Refusal(404, "not_found", f"no route {path[:200]}", reason="not_found")
         allowed = ("POST",) if path in RELAYED else ("GET", "HEAD")

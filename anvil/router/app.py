@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 from anvil.router import control, dialects, door, generate
 from anvil.router.door import Refusal
 from anvil.router.exchange import CallerGone, Plain
-from anvil.router.lanes import busy
+from anvil.router.lanes import POOLED, busy
 from anvil.router.runtime import Runtime
 
 if TYPE_CHECKING:
     from anvil.router.http_request import HttpRequest
     from anvil.router.loading import Loaded
     from anvil.router.server import Listen, Shared
-
-# Bodies above this are admitted to memory only while the process-wide pool has room (contract 2.4).
-POOLED = 1_048_576
 
 
 class App:
@@ -69,13 +66,7 @@ class App:
 
     # -- checks before the body
     def _admit(self, request: HttpRequest, path: str) -> str:
-        head = request.head
-        if head.size_error:
-            raise Refusal(431, "invalid_request", "headers too large", reason="framing", close=True)
-        if request.version == "1.1" and "host" not in head.values:
-            raise Refusal(400, "invalid_request", "Host header missing", reason="framing", close=True)
-        if self._tokens and path not in self._open and not door.authorised(head, self._tokens):
-            raise Refusal(401, "authentication_error", "a valid token is needed", reason="auth", generic=True)
+        door.admit(request.head, request.version, () if path in self._open else self._tokens)
         return door.envelope(path)
 
     async def _post(self, request: HttpRequest, name: str) -> Plain | None:

@@ -84,6 +84,16 @@ def envelope(path: str) -> Envelope:
     return "anthropic" if path == "/v1/messages" or path.startswith("/v1/messages/") else "openai"
 
 
+def admit(head: Head, version: str, tokens: tuple[bytes, ...]) -> None:
+    """What is judged before the route; no ``tokens`` means open. Raises Refusal 431, 400 or 401."""
+    if head.size_error:
+        raise Refusal(431, "invalid_request", "headers too large", reason="framing", close=True)
+    if version == "1.1" and "host" not in head.values:
+        raise Refusal(400, "invalid_request", "Host header missing", reason="framing", close=True)
+    if tokens and not authorised(head, tokens):
+        raise Refusal(401, "authentication_error", "a valid token is needed", reason="auth", generic=True)
+
+
 def authorised(head: Head, tokens: tuple[bytes, ...]) -> bool:
     """Any presented Bearer or x-api-key credential matches any token; compared in constant time, no early exit."""
     if "authorization" in head.doubled or "x-api-key" in head.doubled:

@@ -1,8 +1,14 @@
-"""Admission: how many requests are in progress, per lane and per client (contract 2.3)."""
+"""Admission: how many requests are in progress, per lane and per client, and how much they hold (contract 2.3, 2.4)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from anvil.router.door import Refusal
+
+# Bodies above this are admitted to memory only while the process-wide pool has room (contract 2.4).
+POOLED = 1_048_576
 
 
 class Lane:
@@ -49,6 +55,35 @@ class Clients:
             self._counts[address] = count
         else:
             self._counts.pop(address, None)
+
+
+class Pool:
+    """Bytes of large bodies and held answers in memory, all requests together (contract 2.4)."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def grow(self, size: int) -> bool:
+        """Take room for held bytes; False when the pool is full."""
+        if self.used + size > self.limit:
+            return False
+        self.used += size
+        return True
+
+    def shrink(self, size: int) -> None:
+        self.used -= size
+
+    @contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """Raises Refusal 503 when the pool is full."""
+        if self.used + size > self.limit:
+            raise busy(close=True)
+        self.used += size
+        try:
+            yield
+        finally:
+            self.used -= size
 
 
 def busy(*, close: bool = False) -> Refusal:

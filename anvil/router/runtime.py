@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec import Raw, Struct
@@ -19,7 +17,7 @@ from anvil.router.config import TierConfig
 from anvil.router.decisions import Recorder
 from anvil.router.exchange import Exchange, Try
 from anvil.router.intent import Intents
-from anvil.router.lanes import Clients, Lane, busy
+from anvil.router.lanes import Clients, Lane, Pool
 from anvil.router.log import Log
 from anvil.router.metrics import Metrics
 from anvil.router.observer import Observer
@@ -46,35 +44,6 @@ class Identity(Struct, frozen=True):
     config_hash: str
     mapping_version: str
     mode: str | None
-
-
-class Pool:
-    """Bytes of large bodies and held answers in memory, all requests together (contract 2.4)."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
-
-    def grow(self, size: int) -> bool:
-        """Take room for held bytes; False when the pool is full."""
-        if self.used + size > self.limit:
-            return False
-        self.used += size
-        return True
-
-    def shrink(self, size: int) -> None:
-        self.used -= size
-
-    @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
-        """Raises Refusal 503 when the pool is full."""
-        if self.used + size > self.limit:
-            raise busy(close=True)
-        self.used += size
-        try:
-            yield
-        finally:
-            self.used -= size
 
 
 class Runtime:
