@@ -7,8 +7,8 @@ import importlib
 import sys
 from typing import Any
 
-USAGE = 2
-INTERRUPTED = 130
+from anvil.cli.exit_codes import INTERRUPTED, USAGE
+
 NEEDED = (3, 11)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from anvil.cli import endpoint_options as shared
+from anvil.cli.exit_codes import FAILED, UNREACHABLE
 from anvil.lab.bench import distribution, picture, recipe
 from anvil.lab.bench.measure import Plan, Stated, bench
 from anvil.lab.bench.report import SCHEMA, Level, Report, enough
@@ -101,7 +102,7 @@ def command(
     for path, kind in files.items():
         shared.write("bench", path, contents[kind], force=force, mkdir=mkdir)
     if not all(enough(found, allowed) for found in report.levels):
-        raise SystemExit(shared.FAILED)
+        raise SystemExit(FAILED)
 
 
 def _compatible(options: dict[str, Any], sweep: tuple[int, ...], both_print: bool) -> None:
@@ -133,7 +134,7 @@ def _measured(endpoint: Endpoint, plan: Plan, stated: Stated, as_json: bool) -> 
             error = {"class": trouble.kind, "detail": str(trouble)}
             click.echo(shared.document({"schema": SCHEMA, "base_url": endpoint.base_url, "error": error}), nl=False)
         click.echo(f"anvil bench: {trouble}", err=True)
-        raise SystemExit(shared.UNREACHABLE) from None
+        raise SystemExit(UNREACHABLE) from None
 
 
 def as_text(report: Report) -> str:

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE, USAGE
+
 if TYPE_CHECKING:
     from anvil.lab.calibrate.run import Generated, Report
     from anvil.lab.judge import Judge
 
-FAILED = 1
-USAGE = 2
-UNREACHABLE = 3
-MISSING_PROGRAM = 127
 CALIBRATE_SCHEMA = "anvil.calibrate/v1"
 BOOTSTRAP_SCHEMA = "anvil.bootstrap/v1"
 

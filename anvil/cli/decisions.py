@@ -14,14 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
 from anvil.router.decisions.query import BadQuery
 from anvil.router.decisions.query import parse as parse_query
 from anvil.router.decisions.record import ID_PATTERN, Decision, decode
 from anvil.router.decisions.story import tell
 
-FAILED: Final = 1
-USAGE: Final = 2
-UNREACHABLE: Final = 3
 CONNECT_SECONDS: Final = 4.0
 # longer than the comment a quiet follow stream sends every 15 s
 SILENCE_SECONDS: Final = 40.0

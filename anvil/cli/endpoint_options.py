@@ -6,19 +6,16 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
+from anvil.cli import topology_file
+from anvil.cli.exit_codes import FAILED, INTERRUPTED, USAGE
 from anvil.lab.endpoint import Asked, Endpoint, Refused, resolve
 from anvil.lab.preflight.families import without_thinking
 from anvil.lab.writing import WriteRefused, write_whole
-
-FAILED: Final = 1
-USAGE: Final = 2
-UNREACHABLE: Final = 3
-INTERRUPTED: Final = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Value = TypeVar("Value")
@@ -30,9 +27,7 @@ def endpoint_options(command: Command) -> Command:
         click.option("--no-thinking", is_flag=True, help="Send the family's switch that turns thinking off."),
         click.option("--family", metavar="F", help="Model family, such as qwen3 or gpt-oss; --serve knows its own."),
         click.option("--api-key-env", metavar="NAME", help="Variable that holds the key; a key is never an argument."),
-        click.option(
-            "--topology", type=click.Path(path_type=Path), help="Default: ANVIL_TOPOLOGY, else inventory/topology.toml."
-        ),
+        topology_file.option,
         click.option("--tier", metavar="ID", help="Address, model and extra body of this tier of the topology."),
         click.option("--serve", metavar="NAME", help="Address and model of this serve of the topology."),
         click.option("--model", metavar="M", help="The name the endpoint serves the model under."),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from anvil.cli.calibrate import FAILED, MISSING_PROGRAM, UNREACHABLE, BadPair, pairs, refusal
+from anvil.cli.calibrate import BadPair, pairs, refusal
+from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE
 
 if TYPE_CHECKING:
     from anvil.lab.evaluation.cases import Case

@@ -11,7 +11,8 @@ import httpx
 import msgspec
 
 from anvil.cli import topology_file
-from anvil.cli.topology_file import FAILED, USAGE, stop
+from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
+from anvil.cli.topology_file import stop
 from anvil.harness.model import File, Model, Router, max_output, title
 from anvil.router import profile as quality
 from anvil.router.config import ConfigError, RouterConfig
@@ -19,7 +20,6 @@ from anvil.router.config.model import TierConfig
 from anvil.topology import derived
 from anvil.topology.model import CloudTier, Topology
 
-UNREACHABLE: Final = 3
 SECONDS: Final = 10.0
 DEFAULT_TOKEN_ENV: Final = "ANVIL_ROUTER_TOKEN"  # noqa: S105 - the name of a variable
 

@@ -14,7 +14,8 @@ import msgspec
 from click.core import ParameterSource
 
 from anvil import __version__
-from anvil.cli.topology_file import FAILED, USAGE, stop
+from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, USAGE
+from anvil.cli.topology_file import stop
 from anvil.lab.writing import WriteRefused
 from anvil.topology import load
 from anvil.topology.check import lines
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # needs the deploy extra, which a router's image does not hav
     from anvil.lab.onboarding.planning import Asked, Plan
     from anvil.lab.recipes.model import Recipe
 
-MISSING_PROGRAM = 127
 MOST_CALLS = 95  # percent
 _TARGET = re.compile(r"(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9:][A-Za-z0-9.:_-]*")
 _PORTS = click.IntRange(1024, 65535)

@@ -9,11 +9,11 @@ import click
 import msgspec
 
 from anvil.cli import topology_file
-from anvil.cli.topology_file import FAILED, USAGE, stop
+from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, USAGE
+from anvil.cli.topology_file import stop
 from anvil.lab import service_logs
 from anvil.lab.service_logs import LogsError, NoSuchService
 
-MISSING_PROGRAM = 127
 _SINCE = re.compile(r"\d+(?:\.\d+)?(?:ms|s|m|h)(?:\d+(?:ms|s|m))*|\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[+-]\d\d:\d\d)?)?")
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from anvil.cli.exit_codes import USAGE
 from anvil.router.promotion import DEFAULT_THRESHOLD, OVERALL, BadRecord, Summary, Tally, evaluate
 
 BREACH = 1
-USAGE = 2
 
 
 @click.command()

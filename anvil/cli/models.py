@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
-from anvil.cli import catalogue
-from anvil.cli.catalogue import as_json, document, stop, topology_option
+from anvil.cli import catalogue, topology_file
+from anvil.cli.catalogue import as_json, document, stop
+from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM
 from anvil.lab.models import cache, hub, index, roots, volume
 from anvil.lab.models import pull as pulling
 from anvil.lab.writing import WriteRefused
@@ -60,9 +61,9 @@ def scanned(
         except ValueError as error:
             raise stop(str(error)) from None
         except volume.VolumeFailed as error:
-            raise stop(str(error), catalogue.FAILED) from None
+            raise stop(str(error), FAILED) from None
         except volume.ToolMissing as error:
-            raise stop(str(error), catalogue.MISSING) from None
+            raise stop(str(error), MISSING_PROGRAM) from None
         yield Scanned(cache.scan([tree], ()), tree, name)
 
 
@@ -89,7 +90,7 @@ def models() -> None:
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("model-library"), show_default=True
 )
 @click.option("--mkdir", is_flag=True, help="Make --out with missing parents.")
-@topology_option
+@topology_file.option
 @as_json
 @click.pass_obj
 def index_(
@@ -112,7 +113,7 @@ def index_(
         try:
             new = index.write(out, made)
         except (WriteRefused, OSError) as error:
-            raise stop(f"{out}: cannot be written: {error}", catalogue.FAILED) from None
+            raise stop(f"{out}: cannot be written: {error}", FAILED) from None
     if as_json:
         document(index.SCHEMA, {"models": [_json(row) for row in made], "new": new, "out": str(out)})
         return
@@ -139,7 +140,7 @@ def _json(row: index.Row) -> dict[str, Any]:
     "--root", default="/srv/anvil", show_default=True, help="Where the volume's lock lies; as deploys have it."
 )
 @click.option("--dry-run", is_flag=True, help="Print the command.")
-@topology_option
+@topology_file.option
 @as_json
 @click.pass_obj
 def pull(
@@ -171,9 +172,9 @@ def pull(
     try:
         code = pulling.pulled(wanted, token, os.environ, host, root.rstrip("/"), call or pulling.call)
     except pulling.ToolMissing as error:
-        raise stop(str(error), catalogue.MISSING) from None
+        raise stop(str(error), MISSING_PROGRAM) from None
     except (pulling.Busy, OSError) as error:
-        raise stop(f"{repo}: {error}", catalogue.FAILED) from None
+        raise stop(f"{repo}: {error}", FAILED) from None
     if code:
         raise stop(f"docker ended with {code}", code)
     if as_json:

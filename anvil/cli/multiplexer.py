@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-USAGE = 2
+from anvil.cli.exit_codes import USAGE
 
 
 @click.command()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from anvil.cli import endpoint_options as shared
+from anvil.cli.exit_codes import FAILED, UNREACHABLE
 from anvil.lab.endpoint import Refused
 from anvil.lab.preflight.families import max_tokens
 from anvil.lab.preflight.run import DEFAULT, TESTS, Report, Result, preflight
@@ -60,7 +61,7 @@ def command(out: Path | None, force: bool, mkdir: bool, as_json: bool, **options
         click.echo(shared.document(report), nl=False)
     if out is not None:
         shared.write("preflight", out, shared.document(report), force=force, mkdir=mkdir)
-    raise SystemExit(shared.UNREACHABLE if report.error else 0 if report.passed else shared.FAILED)
+    raise SystemExit(UNREACHABLE if report.error else 0 if report.passed else FAILED)
 
 
 def chosen(only: str | None, vision: bool) -> tuple[str, ...]:

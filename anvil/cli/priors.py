@@ -10,8 +10,8 @@ import click
 import httpx
 import msgspec
 
-from anvil.cli import catalogue
 from anvil.cli.catalogue import as_json, document, say, stop
+from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
 from anvil.cli.recipes import REGISTRY, find_recipe
 from anvil.lab import writing
 from anvil.lab.priors import adapters, compare, comparisons, download, local, store
@@ -56,7 +56,7 @@ def init(db: Path, as_json: bool) -> None:
     try:
         store.create(db)
     except (store.StoreError, OSError) as error:
-        raise stop(str(error), catalogue.FAILED) from None
+        raise stop(str(error), FAILED) from None
     if as_json:
         document(SCHEMA, {"db": str(db)})
     else:
@@ -95,7 +95,7 @@ def fetch(
     except ValueError as error:
         raise stop(str(error)) from None
     except download.FetchError as error:
-        raise stop(str(error), catalogue.UNREACHABLE) from None
+        raise stop(str(error), UNREACHABLE) from None
     name = got.url.split("?", 1)[0].rstrip("/").rpartition("/")[2] or "document"
     _take(db, store.Snapshot(source, got.content, name, got.content_type, got.url, fetched=True), as_json)
 
@@ -165,7 +165,7 @@ def export(form: str, out: Path, force: bool, mkdir: bool, db: Path, as_json: bo
     except writing.WriteRefused as error:
         raise stop(str(error)) from None
     except OSError as error:
-        raise stop(f"{out}: cannot be written: {error.strerror}", catalogue.FAILED) from None
+        raise stop(f"{out}: cannot be written: {error.strerror}", FAILED) from None
     say(f"{len(found)} rows written to {out} as {form}")
     if as_json:
         document(SCHEMA, {"out": str(out), "rows": len(found)})
@@ -209,13 +209,13 @@ class _opened:
         try:
             return self._context.__enter__()
         except store.StoreError as error:
-            raise stop(str(error), catalogue.FAILED if self._db.is_file() else catalogue.USAGE) from None
+            raise stop(str(error), FAILED if self._db.is_file() else USAGE) from None
 
     def __exit__(self, *error: Any) -> bool | None:
         try:
             return self._context.__exit__(*error)
         except store.StoreError as failure:
-            raise stop(str(failure), catalogue.FAILED) from None
+            raise stop(str(failure), FAILED) from None
 
 
 def _take(db: Path, snapshot: store.Snapshot, as_json: bool) -> None:
@@ -225,7 +225,7 @@ def _take(db: Path, snapshot: store.Snapshot, as_json: bool) -> None:
     try:
         raw = store.keep_raw(db, snapshot)
     except store.StoreError as error:
-        raise stop(str(error), catalogue.FAILED) from None
+        raise stop(str(error), FAILED) from None
     problem: str | None = None
     parsed = adapters.Parsed([], [])
     try:
@@ -238,7 +238,7 @@ def _take(db: Path, snapshot: store.Snapshot, as_json: bool) -> None:
         status = store.finish(opened, number, parsed.rows, problem)
     say(*(f"warning: {warning}" for warning in parsed.warnings))
     if problem:
-        raise stop(f"{problem}; the bytes are kept in {raw}", catalogue.FAILED)
+        raise stop(f"{problem}; the bytes are kept in {raw}", FAILED)
     if as_json:
         document(SCHEMA, {"snapshot": number, "status": status, "rows": len(parsed.rows), "raw": str(raw)})
     else:

@@ -9,8 +9,9 @@ import urllib.error
 import urllib.request
 from typing import NoReturn
 
+from anvil.cli.exit_codes import UNREACHABLE
+
 TIMEOUT_S = 4.0
-UNREACHABLE = 3
 PATHS = {"healthz": "/healthz", "readyz": "/readyz", "models": "/v1/models"}
 
 

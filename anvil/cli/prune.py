@@ -10,8 +10,9 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from anvil.cli import catalogue
-from anvil.cli.catalogue import as_json, document, say, stop, topology_option
+from anvil.cli import catalogue, topology_file
+from anvil.cli.catalogue import as_json, document, say, stop
+from anvil.cli.exit_codes import FAILED
 from anvil.cli.models import image_of, scanned
 from anvil.cli.recipes import REGISTRY
 from anvil.lab.models import volume
@@ -45,7 +46,7 @@ class Parts(NamedTuple):
 @click.option(
     "--registry", "file", type=click.Path(dir_okay=False, path_type=Path), default=REGISTRY, show_default=True
 )
-@topology_option
+@topology_file.option
 @as_json
 @click.pass_obj
 def prune(
@@ -77,7 +78,7 @@ def prune(
     try:
         named = kept.now(found)
     except rows.DockerHangs as error:
-        raise stop(str(error), catalogue.FAILED) from None
+        raise stop(str(error), FAILED) from None
     made = planning.plan(
         found,
         named,
@@ -148,4 +149,4 @@ def _print(made: Plan) -> None:
 def _report(done: removal.Removed) -> None:
     say(f"{len(done.removed)} removed, {done.freed_bytes} bytes freed")
     if done.skipped:
-        raise stop("\n".join(f"{each.path} {each.why}" for each in done.skipped), catalogue.FAILED)
+        raise stop("\n".join(f"{each.path} {each.why}" for each in done.skipped), FAILED)

@@ -10,8 +10,9 @@ from typing import Any
 import click
 import msgspec
 
-from anvil.cli import catalogue
-from anvil.cli.catalogue import as_json, document, say, stop, topology_option
+from anvil.cli import catalogue, topology_file
+from anvil.cli.catalogue import as_json, document, say, stop
+from anvil.cli.exit_codes import MISSING_PROGRAM
 from anvil.lab import writing
 from anvil.lab.priors import compare, local
 from anvil.lab.priors import store as priors
@@ -84,7 +85,7 @@ def show(model: str, file: Path, db: Path, as_json: bool) -> None:
 @click.option("--volume", help="Key of the topology's volumes.  [default: its only hf-cache]")
 @click.option("--write", is_flag=True, help="Append the table to the topology instead of printing it.")
 @registry_option
-@topology_option
+@topology_file.option
 @as_json
 def apply(
     model: str, machine: str, gpu: str, port: int, name: str | None, volume: str | None, write: bool, file: Path,
@@ -104,7 +105,7 @@ def apply(
     except applying.NotApplicable as error:
         raise stop(str(error)) from None
     if write:
-        _append(catalogue.topology_path(topology), made)
+        _append(topology_file.path(topology), made)
     difference = made.difference
     if as_json:
         written = {"name": made.name, "text": made.text, "written": write}
@@ -124,7 +125,7 @@ def apply(
 @click.option("--write", is_flag=True, help="Put it into the registry instead of printing it.")
 @click.option("--force", is_flag=True, help="With --write: replace the recipe of the same model.")
 @registry_option
-@topology_option
+@topology_file.option
 @as_json
 @click.pass_obj
 def capture(
@@ -230,7 +231,7 @@ def _inspect(container: str, host: str | None, run: Callable[..., Any]) -> inspe
     try:
         return docker.inspect(container, host, run)
     except docker.DockerMissing as error:
-        raise stop(str(error), catalogue.MISSING) from None
+        raise stop(str(error), MISSING_PROGRAM) from None
     except docker.DockerFailed as error:
         raise stop(str(error), 1) from None
 

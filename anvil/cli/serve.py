@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from anvil.cli.exit_codes import USAGE
+
 if TYPE_CHECKING:
     from anvil.router.loading import Loaded
-
-USAGE = 2
 
 
 def _fail(text: str) -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from anvil.cli.exit_codes import USAGE
 from anvil.topology import derived, load
 from anvil.topology.check import check, lines
 from anvil.topology.finding import Finding
 from anvil.topology.model import Topology
-
-FAILED: Final = 1
-USAGE: Final = 2
-DEFAULT: Final = Path("inventory/topology.toml")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,7 +35,7 @@ def stop(message: str, code: int) -> click.ClickException:
 
 
 def path(named: Path | None) -> Path:
-    return named or load.path(os.environ, DEFAULT)
+    return named or load.path(os.environ, load.DEFAULT)
 
 
 def loaded(file: Path, mode: str | None = None) -> Topology:

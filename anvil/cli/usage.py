@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from anvil.cli.endpoint_options import FAILED, document, output_options, refusal, write
+from anvil.cli.endpoint_options import document, output_options, refusal, write
+from anvil.cli.exit_codes import FAILED
 from anvil.lab.usage.profile import Profile, profile
 from anvil.lab.usage.reading import read
 from anvil.lab.writing import WriteRefused, check_target

@@ -12,8 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 from anvil.topology import derived, load
 from anvil.topology.model import CloudTier, ModelServe, Serve, ServeTier, Tier, Topology
 
-DEFAULT_TOPOLOGY = Path("inventory/topology.toml")
-
 
 class Refused(Exception):
     """The flags or the topology do not name one endpoint; the sentence names the flag. Nothing was dialled."""
@@ -134,7 +132,7 @@ def _with_key(endpoint: Endpoint, name: str, environ: Mapping[str, str]) -> Endp
 def read_topology(named: Path | None, environ: Mapping[str, str]) -> Topology:
     """The topology at ``--topology``, ANVIL_TOPOLOGY or ./inventory/topology.toml. Raises Refused."""
     try:
-        return load.load(named or load.path(environ, DEFAULT_TOPOLOGY), environ)
+        return load.load(named or load.path(environ, load.DEFAULT), environ)
     except load.TopologyError as error:
         raise Refused(str(error)) from None
 

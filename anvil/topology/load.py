@@ -16,6 +16,7 @@ from anvil.topology.expand import expand_document
 from anvil.topology.model import Topology
 
 VARIABLE = "ANVIL_TOPOLOGY"
+DEFAULT = Path("inventory/topology.toml")
 SCHEMA = "anvil.topology/v1"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
