@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from pyinfra.context import host
 from anvil.deploys import options
 from anvil.deploys.site import Site, each, here
 from anvil.hosts.cache import CachedModel, ModelsAnswer, NamedByContainers, VolumeModels, models_removed
+from anvil.topology.repositories import stands_in
 
-RECIPES = Path(
-    "inventory/recipes.toml"
-)  # Where `anvil recipes` keeps its registry; also looked for beside the topology.
+# Where `anvil recipes` keeps its registry; also looked for beside the topology.
+RECIPES = Path("inventory/recipes.toml")
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -117,12 +116,6 @@ def plan(
     free = [model for model in rows if model.repo not in kept]
     doomed = tuple(model for model in free if include_servable or model.reason == "incomplete")
     return Plan(kept=tuple(sorted(kept)), spared=tuple(model for model in free if model not in doomed), doomed=doomed)
-
-
-def stands_in(repo: str, text: str) -> bool:
-    """Whether a text names the repository or its cache folder, not only one whose name begins alike."""
-    names = (repo, f"models--{repo.replace('/', '--')}")
-    return any(re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) for name in names)
 
 
 def lines(volume: str, made: Plan) -> list[str]:

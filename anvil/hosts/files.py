@@ -42,10 +42,6 @@ class TextAnswer(Answer, frozen=True, kw_only=True):
         return self.content.decode("utf-8", "replace")
 
 
-class DigestAnswer(Answer, frozen=True, kw_only=True):
-    sha256: str = ""
-
-
 class StatAnswer(Answer, frozen=True, kw_only=True):
     """`mode` in octal digits ("640"), `owner` as "user:group", `ids` the same in numbers, `target` of a link."""
 
@@ -94,19 +90,6 @@ class FileText(FactBase[TextAnswer]):
         if not size.strip().isdigit() or len(content) != int(size):
             return TextAnswer(status="error", error="the file is too large to read, or changed while it was read")
         return TextAnswer(status="ok", content=content)
-
-
-class FileDigest(FactBase[DigestAnswer]):
-    """SHA-256 of one file, computed on the host: secrets are compared without being read."""
-
-    def command(self, path: str) -> StringCommand:
-        return captured(_EXISTS + DIGEST + 'digest "$1"', path)
-
-    def process(self, output: list[str]) -> DigestAnswer:
-        got = reading(output)
-        if got.code:
-            return DigestAnswer(**_failure(got))  # type: ignore[arg-type]  # the keys are Answer's
-        return DigestAnswer(status="ok", sha256=got.text.strip())
 
 
 class FileStat(FactBase[StatAnswer]):

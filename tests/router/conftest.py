@@ -1,4 +1,4 @@
-"""The real server (granian) on loopback, in front of scriptable tiers."""
+"""The real router process on loopback, in front of scriptable tiers."""
 
 from __future__ import annotations
 

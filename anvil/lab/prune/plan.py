@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from anvil.topology.repositories import stands_in
+
 Reason = Literal["incomplete", "incompatible-format", "unreferenced"]
 
 REASONS: tuple[Reason, ...] = ("incomplete", "incompatible-format", "unreferenced")
@@ -102,12 +104,7 @@ def named_in(texts: Iterable[str], repos: Collection[str]) -> set[str]:
     open files."""
     whole = "\n".join(texts).lower()
     folders = {f"{owner}/{name}" for owner, name in _OPEN.findall(whole)}
-    return {repo for repo in repos if repo.lower() in folders or _stands_in(repo.lower(), whole)}
-
-
-def _stands_in(repo: str, text: str) -> bool:
-    folder = f"models--{repo.replace('/', '--')}"
-    return any(re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) for name in (repo, folder))
+    return {repo for repo in repos if repo.lower() in folders or stands_in(repo.lower(), whole)}
 
 
 def _reason(row: Candidate, now: float, gguf_taken: bool) -> Reason | None:
