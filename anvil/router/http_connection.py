@@ -15,7 +15,7 @@ from anvil.router.config import ServerConfig
 from anvil.router.door import HEADERS_CAP
 from anvil.router.exchange import JSON_TYPE
 from anvil.router.http_head import BadHead, parse
-from anvil.router.http_request import CLOSE, DRAIN_BYTES, DRAIN_S, HttpRequest, response_head
+from anvil.router.http_request import CLOSE, DRAIN_BYTES, DRAIN_S, HttpRequest, header_lines, response_head
 
 Handler = Callable[[HttpRequest], Coroutine[Any, Any, None]]
 # Bytes behind the request in progress that are kept; more waits in the kernel.
@@ -171,7 +171,7 @@ class CallerConnection(asyncio.Protocol):
         module = dialects.caller("openai")
         body = module.error(bad.status, "invalid_request", bad.message)
         headers = [("content-type", JSON_TYPE), ("content-length", str(len(body)))]
-        self.write(response_head(bad.status, headers, CLOSE) + body)
+        self.write(response_head(bad.status, header_lines(headers), CLOSE) + body)
         self._leave(unread=True)
 
     def _behind(self, data: bytes) -> None:

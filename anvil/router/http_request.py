@@ -45,13 +45,16 @@ class _Clock:
 _clock = _Clock()
 
 
-def response_head(status: int, headers: Iterable[tuple[str, str]], last: str) -> bytes:
-    """Status line, Server, Date and ``headers``; ``last`` is what says whether the connection stays, and the end.
+def header_lines(headers: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{name}: {value}\r\n" for name, value in headers]
+
+
+def response_head(status: int, lines: list[str], last: str) -> bytes:
+    """Status line, Server, Date and the header lines; ``last`` is what says whether the connection stays, and the end.
 
     A status may be one without a name of its own: engines and exhaustion_status know 529.
     """
     first = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\nserver: anvil\r\ndate: "
-    lines = [f"{name}: {value}\r\n" for name, value in headers]
     return "".join([first, _clock.text(), "\r\n", *lines, last]).encode("latin-1", "replace")
 
 
@@ -152,14 +155,15 @@ class HttpRequest:
 
     def respond(self, plain: Plain, *, head_only: bool = False) -> None:
         """A complete answer: head and body in one write."""
+        lines = [f"content-type: {plain.content_type}\r\ncontent-length: {len(plain.body)}\r\n"]
         for name, value in plain.headers:
-            if name == "connection" and value == "close":
+            if name != "connection":
+                lines.append(f"{name}: {value}\r\n")
+            elif value == "close":
                 self.closing = True
         if self._missing > DRAIN_BYTES:
             self.closing = True
-        headers = [("content-type", plain.content_type), ("content-length", str(len(plain.body))), *plain.headers]
-        headers = [header for header in headers if header[0] != "connection"]
-        head = response_head(plain.status, headers, self._connection_header())
+        head = response_head(plain.status, lines, self._connection_header())
         self.answered = True  # only now: a defect before this line can still be told
         self._connection.write(head if head_only else head + plain.body)
 
@@ -180,7 +184,7 @@ class HttpRequest:
             headers = [*headers, ("transfer-encoding", "chunked")]
         else:  # HTTP/1.0 knows no chunks: the body ends with the connection
             self.closing = True
-        head = response_head(status, headers, self._connection_header())
+        head = response_head(status, header_lines(headers), self._connection_header())
         self.answered = self.streaming = True
         self._connection.write(head)
 
