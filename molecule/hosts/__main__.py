@@ -1,4 +1,7 @@
-"""Throw-away systemd hosts for rehearsals, run as root: `python3 molecule/hosts up gpu 21 --nvidia`."""
+"""Throw-away systemd hosts for rehearsals, run as root: `python3 molecule/hosts up gpu 21 --nvidia`.
+
+Another lab beside it, on a network of its own: ANVIL_LAB_NETWORK=1.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="molecule/hosts", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("base", help="build or unpack the cached roots, fetch the Compose plugin, make the SSH key")
-    up = verbs.add_parser("up", help="boot a host at 10.231.0.N and print how to reach it")
+    up = verbs.add_parser("up", help="boot a host at 10.231.<lab>.N and print how to reach it")
     up.add_argument("name")
     up.add_argument("number", type=int)
     up.add_argument("--nvidia", action="store_true", help="two pretended NVIDIA cards: nvidia-smi and GPU requests")
@@ -45,7 +48,7 @@ def act(given: argparse.Namespace) -> None:
     elif given.verb == "down":
         hosts.down(hosts.Host(checked_name(given.name)))
     else:
-        folder = base.lab() / "hosts"
+        folder = base.hosts()
         for name in sorted(path.name for path in folder.glob("*")) or [""]:
             hosts.down(hosts.Host(name)) if name else network.disconnect("none")
 

@@ -66,6 +66,24 @@ def lab() -> Path:
     return Path(os.environ.get("ANVIL_LAB") or Path(cache) / "anvil-lab").absolute()
 
 
+def number() -> int:
+    """Which lab this is: $ANVIL_LAB_NETWORK, 0 to 254. Labs with different numbers stand side by side."""
+    given = os.environ.get("ANVIL_LAB_NETWORK") or "0"
+    if not given.isdecimal() or int(given) > 254:
+        raise Refusal(f"ANVIL_LAB_NETWORK={given}: give a number from 0 to 254")
+    return int(given)
+
+
+def hosts() -> Path:
+    """Where this lab's hosts lie; the caches beside it are shared by all labs."""
+    return lab() / (f"hosts-{number()}" if number() else "hosts")
+
+
+def tag(name: str) -> str:
+    """What a host is called on this machine: in namespaces, control groups and for systemd-nspawn."""
+    return f"anvil-lab{number() or ''}-{name}"
+
+
 def require_machine() -> None:
     """Say why this machine cannot play hosts, or make it able to."""
     if os.geteuid() != 0:

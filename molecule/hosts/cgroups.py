@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from base import tag
 from shell import quiet
 
 TREE = Path("/sys/fs/cgroup")
@@ -18,7 +19,7 @@ def hierarchies() -> list[Path]:
 
 def launcher(name: str) -> list[str]:
     """Words to put before a command so that it starts in the host's own group."""
-    groups = [hierarchy / f"anvil-lab-{name}" for hierarchy in hierarchies()]
+    groups = [hierarchy / tag(name) for hierarchy in hierarchies()]
     for group in groups:
         group.mkdir(exist_ok=True)
     enter = "".join(f"echo $$ > {group}/cgroup.procs; " for group in groups)
@@ -27,6 +28,6 @@ def launcher(name: str) -> list[str]:
 
 def remove(name: str) -> None:
     """Remove the host's groups and the empty ones dockerd leaves at the top; a group with processes stays."""
-    leftovers = [hierarchy / f"anvil-lab-{name}" for hierarchy in hierarchies()] + list(TREE.glob("*/docker"))
+    leftovers = [hierarchy / tag(name) for hierarchy in hierarchies()] + list(TREE.glob("*/docker"))
     for group in leftovers:
         quiet("find", group, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";")

@@ -24,7 +24,7 @@ CGROUPS = "[Service]\nExecStartPre=/usr/local/sbin/cgroup-rw\n"
 
 @dataclass(frozen=True)
 class Host:
-    """A host's name, its number in 10.231.0.0/24, and whether it has cards and Docker."""
+    """A host's name, its number in the lab's network 10.231.<lab>.0/24, and whether it has cards and Docker."""
 
     name: str
     number: int = 0
@@ -33,7 +33,7 @@ class Host:
 
     @property
     def folder(self) -> Path:
-        return base.lab() / "hosts" / self.name
+        return base.hosts() / self.name
 
     @property
     def root(self) -> Path:
@@ -114,7 +114,7 @@ def boot(host: Host, space: Path) -> None:
         "systemd-nspawn",
         "-q",
         "-M",
-        f"anvil-lab-{host.name}",
+        base.tag(host.name),
         "-D",
         str(host.root),
         "--register=no",

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.rehearsal.lab import ROOT, Lab, Run, why_not
+from tests.rehearsal.lab import NUMBER, ROOT, TOPOLOGY, Lab, Run, why_not
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Refuse to start beside another rehearsal: both would use the same hosts."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "rehearsal.lock").open("w") as lock:
+    with (folder / f"rehearsal{NUMBER or ''}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,6 +55,7 @@ def lab(say: Callable[[str], None]) -> Iterator[Lab]:
     made = Lab(Path(where.stdout.strip()), say)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a stopped run still removes its hosts
     with alone(made.folder):
+        made.own_topology.write_text(TOPOLOGY)
         try:
             with made.step("caches: Debian roots, Compose plugin, key"):
                 subprocess.run([sys.executable, "molecule/hosts", "base"], cwd=ROOT, check=True, capture_output=True)

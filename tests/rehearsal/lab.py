@@ -16,7 +16,17 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "rehearsal-token-of-32-characters"
-ROUTER = "http://10.231.0.21:8000"
+NUMBER = int(os.environ.get("ANVIL_LAB_NETWORK") or 0)  # labs with different numbers run side by side
+NETWORK = f"10.231.{NUMBER}"
+HOSTS = f"hosts-{NUMBER}" if NUMBER else "hosts"
+ROUTER = f"http://{NETWORK}.21:8000"
+TOPOLOGY = (
+    Path(__file__)
+    .with_name("topology.toml")
+    .read_text()
+    .replace("10.231.0.", f"{NETWORK}.")
+    .replace("/hosts/", f"/{HOSTS}/")
+)
 # Written by any login and by the services of the host itself; nothing a deploy is about.
 NOISE = ("var/log", "var/lib/systemd", "var/lib/sudo", "home/anvil/.sudo_as_admin_successful")
 
@@ -44,7 +54,7 @@ class Lab:
     say: Callable[[str], None]
 
     def config(self, name: str) -> Path:
-        return self.folder / "hosts" / name / "ssh_config"
+        return self.folder / HOSTS / name / "ssh_config"
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
@@ -54,7 +64,7 @@ class Lab:
         self.say(f"  {time.monotonic() - began:6.1f} s  {what}")
 
     def up(self, name: str, number: int, *options: str) -> None:
-        with self.step(f"host {name} at 10.231.0.{number}"):
+        with self.step(f"host {name} at {NETWORK}.{number}"):
             command(sys.executable, "molecule/hosts", "up", name, str(number), *options)
 
     def down(self) -> None:
@@ -114,10 +124,14 @@ class Lab:
 
     def topology(self, folder: Path, old: str, new: str) -> Path:
         """A copy of the rehearsal's topology with one line changed."""
-        text = Path(__file__).with_name("topology.toml").read_text()
-        assert text.count(old) == 1
-        (folder / "topology.toml").write_text(text.replace(old, new))
+        assert TOPOLOGY.count(old) == 1
+        (folder / "topology.toml").write_text(TOPOLOGY.replace(old, new))
         return folder / "topology.toml"
+
+    @property
+    def own_topology(self) -> Path:
+        """The rehearsal's topology with this lab's addresses; written when the lab is made."""
+        return self.folder / f"topology-{NUMBER}.toml"
 
     def evidence(self) -> str:
         """What to look at after a failure: containers, the router's own words, the promotions."""
@@ -128,7 +142,7 @@ class Lab:
         return self.ssh("forge", look, check=False)
 
     def environment(self, topology: Path | None, token: str) -> dict[str, str]:
-        chosen = topology or Path(__file__).with_name("topology.toml")
+        chosen = topology or self.own_topology
         return os.environ | {
             "ANVIL_TOPOLOGY": str(chosen),
             "ANVIL_LAB": str(self.folder),
@@ -157,7 +171,7 @@ class Lab:
 
     def snapshot(self, name: str) -> dict[str, object]:
         """Everything written on a host since it was made (its overlay's upper folder) and Docker's objects."""
-        upper = self.folder / "hosts" / name / "upper"
+        upper = self.folder / HOSTS / name / "upper"
         files: dict[str, object] = {}
         for path in sorted(upper.rglob("*")):
             inside = path.relative_to(upper)

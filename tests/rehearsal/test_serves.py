@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.rehearsal.lab import Lab, Run
+from tests.rehearsal.lab import TOPOLOGY, Lab, Run
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
 
 PRODUCTION = ("llamacpp-fast", "llamacpp-heavy", "anvil-router")
-TOPOLOGY = Path(__file__).with_name("topology.toml").read_text()
 IMAGE = "anvil-rehearsal/llama:b10434"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 ODD = "a b 'c' \"d\" $(touch /tmp/owned) `touch /tmp/owned` $HOME {{ x }} {% y %} \\ é 🐉 #;|&<>*"
