@@ -92,16 +92,16 @@ class Attempt:
         except WindowTooSmall:
             self.entry.real = False
             raise AttemptFailed(Fault("over_context", "window too small for an answer")) from None
-        silence = self.backend.silence
-        head_limit = silence.head_s if request.stream else silence.answer_s
+        limit = self.exchange.left(self.backend.silence.head_s if request.stream else self.backend.silence.answer_s)
         asked_at = time.perf_counter()
         try:
             connection = await self.backend.upstream.send(
                 "POST",
                 self.backend.path,
                 request.body,
-                head_timeout=self.exchange.left(head_limit),
+                head_timeout=limit,
                 headers=request.headers,
+                streams=request.stream,
             )
         except UpstreamError as error:
             raise AttemptFailed(self._broken(error)) from None

@@ -285,20 +285,27 @@ class Upstream:
         authority = name if self._port == default_port else f"{name}:{self._port}"
         self._head = f"host: {authority}\r\nuser-agent: anvil\r\naccept-encoding: identity\r\n".encode()
         self._head += header_block(headers)
-        self._prefixes: dict[tuple[str, str], bytes] = {}
+        self._prefixes: dict[tuple[str, str, bool], bytes] = {}
 
     @property
     def open_sockets(self) -> int:
         return len(self._open)
 
     async def send(
-        self, method: str, path: str, body: bytes, *, head_timeout: float, headers: Sequence[tuple[str, str]] = ()
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        head_timeout: float,
+        headers: Sequence[tuple[str, str]] = (),
+        streams: bool = False,
     ) -> Connection:
-        """Send one request; return the connection once the response head is here.
+        """Send one request; return the connection once the response head is here. ``streams``: events are wanted.
 
         Raises UpstreamError. A reused connection that dies before any response byte is retried once on a fresh one.
         """
-        data = self._request(method, path, body, headers)
+        data = self._request(method, path, body, headers, streams)
         now = asyncio.get_running_loop().time
         end = now() + head_timeout  # for the whole head: one that drips must not outlive the request
         connection = self._idle_connection() or await self._connect(head_timeout)
@@ -330,12 +337,13 @@ class Upstream:
                 return connection
         return None
 
-    def _request(self, method: str, path: str, body: bytes, headers: Sequence[tuple[str, str]]) -> bytes:
-        prefix = self._prefixes.get((method, path))
+    def _request(self, method: str, path: str, body: bytes, headers: Sequence[tuple[str, str]], streams: bool) -> bytes:
+        prefix = self._prefixes.get((method, path, streams))
         if prefix is None:
-            prefix = f"{method} {path} HTTP/1.1\r\n".encode("ascii") + self._head
+            accept = "text/event-stream" if streams else "application/json"
+            prefix = f"{method} {path} HTTP/1.1\r\n".encode("ascii") + self._head + f"accept: {accept}\r\n".encode()
             if len(self._prefixes) < 16:
-                self._prefixes[method, path] = prefix
+                self._prefixes[method, path, streams] = prefix
         length = b"content-length: %d\r\n\r\n" % len(body)
         if headers:
             return b"".join((prefix, header_block(headers), length, body))

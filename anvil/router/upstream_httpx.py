@@ -9,7 +9,9 @@ import httpx
 from anvil.router.upstream import Connection, Upstream, UpstreamError
 
 DEFAULT_TIMEOUT_S = 5.0
-_OWN_HEADERS = frozenset({"host", "user-agent", "accept-encoding", "content-length", "connection", "transfer-encoding"})
+_OWN_HEADERS = frozenset(
+    {"host", "user-agent", "accept", "accept-encoding", "content-length", "connection", "transfer-encoding"}
+)
 
 
 class _Body(httpx.AsyncByteStream):

@@ -274,6 +274,7 @@ def test_nothing_of_a_caller_steers_or_reaches_the_tier_beyond_the_body(bench: L
     assert set(sent.headers) <= {
         "host",
         "user-agent",
+        "accept",
         "accept-encoding",
         "content-type",
         "content-length",
@@ -282,7 +283,10 @@ def test_nothing_of_a_caller_steers_or_reaches_the_tier_beyond_the_body(bench: L
     assert "evil" not in str(sent.headers)
     assert "callers-own" not in str(sent.headers)
     assert sent.headers["accept-encoding"] == "identity"
+    assert sent.headers["accept"] == "application/json"
     assert sent.path == "/v1/chat/completions"
+    bench.ask(PATHS[0], "openai", stream=True)
+    assert one.seen[-1].headers["accept"] == "text/event-stream"
 
 
 def test_urls_in_a_request_are_never_fetched(bench: Lab, tier: Callable[..., t.Tier]) -> None:
