@@ -226,6 +226,12 @@ def window(topology: Topology, preset: str, denied: Collection[tuple[str, str]] 
     return max((context_limit(topology, topology.tiers[tier]) for tier in tiers), default=None)
 
 
+def is_cloud_only(topology: Topology, preset: str) -> bool:
+    """Whether no local tier stands behind the preset: a router without a way to the cloud is then exhausted by
+    design."""
+    return all(isinstance(topology.tiers[tier], CloudTier) for tier in active(topology).presets[preset])
+
+
 def max_tokens(preset: str, window: int) -> int:
     """D4: the output cap harnesses are told, in tokens."""
     return min(_MAX_TOKENS.get(preset, _DEFAULT_MAX_TOKENS), window)

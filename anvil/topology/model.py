@@ -268,7 +268,7 @@ class Plugin(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     path: Text = "~/.anvil/plugins/openclaw-anvil-intent-router"
     cloud_classes: tuple[Text, ...] = ()
     route: Literal["off", "advise"] = "off"
-    deadline_ms: Count = 250
+    deadline_ms: Annotated[int, Meta(ge=50, le=2000)] = 250
     token: EnvName | None = None
     log: Text | None = None
 

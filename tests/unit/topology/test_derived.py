@@ -86,6 +86,11 @@ def test_a_custom_preset_without_a_class_counts_every_tier() -> None:
     assert derived.window(topology(classed), "nightly") == 32768
 
 
+def test_a_preset_without_a_local_tier_is_cloud_only() -> None:
+    assert not derived.is_cloud_only(topology(METERED), "planning")
+    assert derived.is_cloud_only(topology({"tiers/cloud": CLOUD, "presets/review": ["cloud"]}), "review")
+
+
 @pytest.mark.parametrize(
     ("preset", "window", "cap"),
     [

@@ -159,6 +159,16 @@ def test_the_root_is_a_plain_absolute_path(root: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("deadline", "fine"), [(49, False), (50, True), (2000, True), (2001, False)])
+def test_the_plugins_deadline_is_one_that_the_plugin_takes(deadline: int, fine: bool) -> None:
+    place = {"gateways/mini/plugin/deadline_ms": deadline}
+    if fine:
+        assert topology(place)
+    else:
+        (problem,) = problems(place)
+        assert problem.startswith("topology.toml: gateways.mini.plugin.deadline_ms: expected")
+
+
 def test_files_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
     broken, binary = tmp_path / "broken.toml", tmp_path / "binary.toml"
     broken.write_text("a = ")
