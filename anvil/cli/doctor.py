@@ -65,7 +65,8 @@ def _of_topology(named: Path | None, local: bool, env_file: Path | None, url: st
     checks = [check, inventory.versions(found, __version__, software.installed(DISTRIBUTION))]
     here = _here(found, local) if found else []
     if found is not None:
-        checks += [inventory.secrets(found, own), inventory.profile(found, file), inventory.schema_file(file)]
+        checks += [inventory.secrets(found, own), inventory.profile(found, file, read.config)]
+        checks += [inventory.schema_file(file)]
     # A release's name depends on which secrets have a value: without them it is not the one a deploy would make.
     complete = not any(check.level == "FAIL" for check in checks)
     checks += _reached(found, here, url, read.release if complete else None)

@@ -26,6 +26,7 @@ from anvil.hosts.resources import memory_obstacle, port_obstacle
 from anvil.hosts.secrets import SecretNames
 from anvil.hosts.supervisor import folder_of, usable_root
 from anvil.render import compose
+from anvil.render.staleness import stale
 
 COMPOSE_FLOOR = (2, 20)
 FREE_BYTES = 20 * 10**9
@@ -208,6 +209,17 @@ def _routing(site: Site) -> Iterator[Line]:
         yield Line("FAIL", "router", f"runs release {told.release}, the inventory's is {release.id}")
     else:
         yield Line("PASS", "router", f"release {told.release}")
+    yield from _profile(site)
+
+
+def _profile(site: Site) -> Iterator[Line]:
+    """The inventory's measured profile against the inventory's serves."""
+    if site.built.profile is None:
+        return
+    old = stale(site.built.artefacts.release.config, site.built.profile, site.topology.mode)
+    counts = "an allow counts as allow-with-verify until it is measured again"
+    told = f"stale, the serve is no longer what was measured: {', '.join(old)}; {counts}"
+    yield Line("WARN" if old else "PASS", "profile", told if old else "of the serves as they are")
 
 
 def _secrets(site: Site) -> Iterator[Line]:

@@ -31,6 +31,7 @@ from anvil.hosts.services import Runtime, container_retired, service_stopped
 from anvil.hosts.text_file import text_file
 from anvil.render import golive
 from anvil.render.artefacts import Release
+from anvil.render.staleness import stale
 from anvil.topology.model import Topology
 
 VALIDATION_SECONDS = "60"
@@ -218,7 +219,8 @@ def _tell_verdicts(site: Site, candidate: bytes, path: str) -> None:
     live = _live_profile(site)
     wanted = verdicts.rows(candidate, path)
     held = verdicts.rows(live, f"{site.name}: the live profile") if live else {}
-    for line in tuple(verdicts.differences(held, wanted, site.topology.tiers)) or ("no verdict changes",):
+    old = stale(site.built.artefacts.release.config, candidate, site.topology.mode)
+    for line in tuple(verdicts.differences(held, wanted, site.topology.tiers, old)) or ("no verdict changes",):
         host.log(f"{path}: {line}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -29,8 +29,8 @@ def rows(text: bytes, called: str) -> Rows:
     return {(str(entry.get("tier_id")), str(entry.get("work_class"))): entry for entry in entries}
 
 
-def differences(live: Rows, candidate: Rows, tiers: Mapping[str, object]) -> Iterator[str]:
-    """One line a difference, in the order of tier and class; a row for a tier nobody declares is a warning."""
+def differences(live: Rows, candidate: Rows, tiers: Mapping[str, object], stale: Iterable[str] = ()) -> Iterator[str]:
+    """One line a difference, in the order of tier and class; rows without effect, or of another serve, are warnings."""
     for key in sorted({*live, *candidate}):
         label, before, after = "/".join(key), live.get(key), candidate.get(key)
         if after is None:
@@ -42,6 +42,8 @@ def differences(live: Rows, candidate: Rows, tiers: Mapping[str, object]) -> Ite
     declared = {name.lower() for name in tiers}
     for tier in sorted({tier for tier, _ in candidate if tier.lower() not in declared}):
         yield f"WARN {tier}: no tier has this id; its rows have no effect"
+    for label in stale:
+        yield f"WARN {label}: measured on another serve than the inventory's; its allow counts as allow-with-verify"
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

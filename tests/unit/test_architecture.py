@@ -14,7 +14,7 @@ PACKAGE = ROOT / "anvil"
 ALLOWED = {
     "topology": set(),
     "harness": set(),
-    "render": {"topology", "harness", "router.config", "multiplexer.config"},
+    "render": {"topology", "harness", "router.config", "router.fingerprint", "multiplexer.config"},
     "hosts": set(),
     "deploys": {"topology", "render", "hosts", "harness"},
     "router": {"harness"},

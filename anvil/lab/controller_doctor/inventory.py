@@ -10,8 +10,9 @@ from msgspec import Struct
 from anvil.lab.controller_doctor import Check
 from anvil.render.artefacts import ReadBackError, render
 from anvil.render.env import EnvFileError, Secrets, parse
+from anvil.render.staleness import stale
 from anvil.router import profile as quality
-from anvil.router.config import ConfigError
+from anvil.router.config import ConfigError, RouterConfig
 from anvil.topology import check, derived, load, schema
 from anvil.topology.finding import Finding
 from anvil.topology.model import Topology
@@ -19,6 +20,9 @@ from anvil.topology.model import Topology
 SCHEMA_FILE = "topology.schema.json"
 SHORTEST_TOKEN = 24  # characters (contract operations.md 18, S4)
 ENV_FILES = (".anvil_env", ".env")
+STALE = (
+    "the serve is no longer what was measured and an allow counts as allow-with-verify; `anvil calibrate` anew"
+)
 
 
 class Held(Struct, frozen=True):
@@ -29,10 +33,11 @@ class Held(Struct, frozen=True):
 
 
 class Read(Struct, frozen=True):
-    """What the other checks work on: the topology, and the release a deploy would make of it."""
+    """What the other checks work on: the topology, the release a deploy would make of it, and its configuration."""
 
     topology: Topology | None = None
     release: str | None = None
+    config: RouterConfig | None = None
 
 
 def topology(file: Path, asked: bool, environ: Mapping[str, str], own: Held) -> tuple[Check, Read]:
@@ -55,7 +60,7 @@ def _rendered(found: Topology, file: Path, warnings: list[Finding], own: Held) -
     except ReadBackError as error:
         return Check("FAIL", "topology", "; ".join(check.lines(error.findings, str(file)))), Read(found)
     told = list(check.lines([*warnings, *made.findings], str(file)))
-    read = Read(found, made.release.id)
+    read = Read(found, made.release.id, made.release.config)
     if told:
         return Check("WARN", "topology", "; ".join(told)), read
     counts = f"{len(found.machines)} machines, {len(found.serves)} serves, {len(found.tiers)} tiers"
@@ -106,13 +111,17 @@ def secrets(found: Topology, own: Held) -> Check:
     return Check("PASS", "secrets", f"{', '.join(wanted.required) or 'none needed'}{more}")
 
 
-def profile(found: Topology, file: Path) -> Check:
-    """The measured profile beside the topology, in a schema that this release's router reads."""
+def profile(found: Topology, file: Path, config: RouterConfig | None = None) -> Check:
+    """The measured profile beside the topology: a schema that this release's router reads, and of what now runs.
+
+    ``config`` is router.toml as it would be deployed; without one staleness cannot be told.
+    """
     if found.router.profile is None:
         return Check("PASS", "profile", "none: the seed profile")
     place = file.parent / found.router.profile
     try:
-        mode, rows = quality.read(place.read_bytes(), str(place))
+        text = place.read_bytes()
+        mode, rows = quality.read(text, str(place))
     except OSError as error:
         return Check("FAIL", "profile", f"{place}: {error.strerror}")
     except ConfigError as error:
@@ -120,6 +129,8 @@ def profile(found: Topology, file: Path) -> Check:
     known = {name.lower() for name in found.tiers}
     if strangers := sorted({row.tier_id for row in rows if row.tier_id.lower() not in known}):
         return Check("WARN", "profile", f"{place}: rows for {', '.join(strangers)}, which is no tier; no effect")
+    if old := stale(config, text, found.mode) if config else ():
+        return Check("WARN", "profile", f"{place}: {', '.join(old)} stale: {STALE}")
     return Check("PASS", "profile", f"{place}: {len(rows)} rows ({mode})")
 
 

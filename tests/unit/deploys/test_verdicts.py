@@ -18,12 +18,14 @@ def profile(*rows: tuple[str, str, str, float], schema: str = verdicts.SCHEMAS[1
 def test_added_removed_and_changed_rows_are_told() -> None:
     live = profile(("a", "chat", "allow", 0.5), ("a", "review", "deny", 0.1), ("b", "chat", "allow", 0.8))
     candidate = profile(("a", "chat", "deny", 0.5), ("b", "chat", "allow", 0.8), ("gone", "chat", "allow", 0.9))
-    told = verdicts.differences(verdicts.rows(live, "live"), verdicts.rows(candidate, "new"), {"a": 1, "B": 2})
+    held, wanted = verdicts.rows(live, "live"), verdicts.rows(candidate, "new")
+    told = verdicts.differences(held, wanted, {"a": 1, "B": 2}, ("b/chat",))
     assert list(told) == [
         "~ a/chat: allow 0.5 -> deny 0.5",
         "- a/review: deny 0.1",
         "+ gone/chat: allow 0.9",
         "WARN gone: no tier has this id; its rows have no effect",
+        "WARN b/chat: measured on another serve than the inventory's; its allow counts as allow-with-verify",
     ]
 
 

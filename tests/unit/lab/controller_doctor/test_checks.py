@@ -14,6 +14,7 @@ from anvil.lab.controller_doctor import Check, inventory, machine, reach, softwa
 from anvil.lab.controller_doctor.inventory import Held
 from anvil.lab.controller_doctor.reach import Answer
 from anvil.lab.onboarding.facts import Card, Facts
+from anvil.router.fingerprint import fingerprint
 from anvil.topology import schema
 from tests.unit.topology.example import CLOUD, LOCAL, document, topology
 
@@ -151,6 +152,23 @@ def test_profile(tmp_path: Path) -> None:
     ):
         (tmp_path / "profile.json").write_text(text)
         assert inventory.profile(found, file).level == level
+
+
+def test_rows_of_another_serve_are_told(tmp_path: Path) -> None:
+    changed = {"router/profile": "profile.json", "serves/fast/context": 4096}
+    file, found = written(tmp_path, changed), topology(changed)
+    row = {"tier_id": "fast-local", "work_class": "chat", "decision": "allow", "fingerprint": "0" * 64}
+    document = {"schema": "anvil-serving.router.profile_bootstrap/v2", "entries": [row]}
+    (tmp_path / "profile.json").write_text(json.dumps(document))
+    _, read = inventory.topology(file, True, {}, Held({"ANVIL_ROUTER_TOKEN": TOKEN}))
+    check = inventory.profile(found, file, read.config)
+    assert check.level == "WARN"
+    assert "fast-local/chat stale" in check.detail
+    assert read.config is not None
+    current = next(fingerprint(tier, found.mode) for tier in read.config.tiers if tier.id == "fast-local")
+    document["entries"] = [{**row, "fingerprint": current}]
+    (tmp_path / "profile.json").write_text(json.dumps(document))
+    assert inventory.profile(found, file, read.config).level == "PASS"
 
 
 def test_versions() -> None:
