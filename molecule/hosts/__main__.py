@@ -9,6 +9,7 @@ import argparse
 import re
 import sys
 import time
+from pathlib import Path
 
 import base
 import host as hosts
@@ -25,6 +26,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     up.add_argument("number", type=int)
     up.add_argument("--nvidia", action="store_true", help="two pretended NVIDIA cards: nvidia-smi and GPU requests")
     up.add_argument("--plain", action="store_true", help="no Docker, as on a gateway")
+    up.add_argument("--show", action="append", default=[], metavar="PATH:THERE", help="a folder it sees read-only")
     verbs.add_parser("down", help="remove a host without a trace").add_argument("name")
     verbs.add_parser("down-all", help="remove every host, also those of a run that was killed")
     verbs.add_parser("where", help="print the cache folder")
@@ -63,7 +65,8 @@ def make_base() -> None:
 def start(given: argparse.Namespace) -> None:
     if not 2 <= given.number <= 254:
         raise Refusal(f"number {given.number}: choose one from 2 to 254")
-    host = hosts.Host(checked_name(given.name), given.number, gpus=given.nvidia, docker=not given.plain)
+    name, shown = checked_name(given.name), tuple(map(checked_folder, given.show))
+    host = hosts.Host(name, given.number, gpus=given.nvidia, docker=not given.plain, shown=shown)
     began = time.monotonic()
     hosts.up(host)
     say(f"{host.name} is up at {network.address(host.number)} after {time.monotonic() - began:.1f} s")
@@ -74,6 +77,13 @@ def checked_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
         raise Refusal(f"{name!r}: a host's name is lower-case letters, digits and dashes, at most 31")
     return name
+
+
+def checked_folder(shown: str) -> str:
+    here, _, there = shown.partition(":")
+    if not Path(here).is_dir() or not there.startswith("/"):
+        raise Refusal(f"--show {shown}: give a folder of this machine and where it lies there, as /opt/x:/opt/x")
+    return shown
 
 
 if __name__ == "__main__":

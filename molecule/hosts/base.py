@@ -55,6 +55,7 @@ HOST = Root(
     (
         *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "docker.io", "iptables", "iproute2"),
         *("python3", "ca-certificates", "curl", "procps", "kmod"),
+        *("libpam-systemd", "dbus-user-session"),  # a login has its user's systemd, as on any Debian machine
     ),
 )
 PYTHON = Root("python", ("python3", "python3-venv", "python3-pip", "ca-certificates", "curl", "libgomp1", "libstdc++6"))

@@ -24,12 +24,16 @@ CGROUPS = "[Service]\nExecStartPre=/usr/local/sbin/cgroup-rw\n"
 
 @dataclass(frozen=True)
 class Host:
-    """A host's name, its number in the lab's network 10.231.<lab>.0/24, and whether it has cards and Docker."""
+    """A host's name, its number in the lab's network 10.231.<lab>.0/24, and whether it has cards and Docker.
+
+    `shown`: folders of this machine that it sees read-only, as "PATH:PATH-THERE".
+    """
 
     name: str
     number: int = 0
     gpus: bool = False
     docker: bool = True
+    shown: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -123,6 +127,7 @@ def boot(host: Host, space: Path) -> None:
     argv += [f"--network-namespace-path={space}", "--boot", "--console=pipe"]
     argv += ["--capability=all", "--system-call-filter=add_key keyctl bpf"]
     argv += [f"--bind={host.folder / 'docker'}:/var/lib/docker"]
+    argv += [f"--bind-ro={each}" for each in host.shown]
     environment = os.environ | {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1"}
     with (host.folder / "console.log").open("wb") as console:
         process = subprocess.Popen(

@@ -27,17 +27,16 @@ CARDS = [
         "compute_cap": "12.0",
     },
 ]
-# With this hook on its PATH at start dockerd grants GPU requests; the container then sees NVIDIA_VISIBLE_DEVICES.
-HOOK = "#!/bin/sh\ncat >/dev/null\nexit 0\n"
+# With the hook on its PATH at start dockerd grants GPU requests; the container then sees NVIDIA_VISIBLE_DEVICES.
+TOOLS = ("nvidia-smi", "nvidia-container-runtime-hook")
 RUNTIMES = {"runtimes": {"nvidia": {"path": "/usr/sbin/runc"}}}
 
 
 def install(root: Path) -> None:
     """Write cards, tool, hook and runtime below a host's root. Tests edit /etc/nvidia-cards.json to lose a card."""
     (root / "etc/nvidia-cards.json").write_text(json.dumps({"cards": CARDS, "processes": []}, indent=1))
-    shutil.copy(FILES / "nvidia-smi", root / "usr/bin/nvidia-smi")
-    (root / "usr/bin/nvidia-container-runtime-hook").write_text(HOOK)
-    for tool in ("nvidia-smi", "nvidia-container-runtime-hook"):
+    for tool in TOOLS:
+        shutil.copy(FILES / tool, root / "usr/bin" / tool)
         (root / "usr/bin" / tool).chmod(0o755)
     (root / "etc/docker").mkdir(exist_ok=True)
     (root / "etc/docker/daemon.json").write_text(json.dumps(RUNTIMES))
