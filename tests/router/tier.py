@@ -44,12 +44,13 @@ class Tier:
     cancelled: int = 0
     open: int = 0
     port: int = 0
+    host: str = "127.0.0.1"
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     def start(self) -> Tier:
         ready = threading.Event()
@@ -71,7 +72,7 @@ class Tier:
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=64 * 1_048_576)
+        server = await asyncio.start_server(self._connection, self.host, self.port, limit=64 * 1_048_576)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._stopped.wait()
