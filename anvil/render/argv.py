@@ -18,10 +18,12 @@ IN_CONTAINER = "0.0.0.0"  # noqa: S104 - inside a container; exposure is the pub
 _LLAMA_IN_IMAGE = "/app/llama-server"
 _SGLANG_KV = "fp8_e5m2"
 _SGLANG_RUNNING = 16
+_NO_MMAP = "--weight-loader-disable-mmap"  # A cure for folders of the host, useless on a cache volume (6.2).
 
 
 class Place(NamedTuple):
-    """Where an engine listens and what it finds there. ``mount`` is the volume's path, None outside a container."""
+    """Where an engine listens and what it finds there. ``mount`` is the volume's path, None outside a container;
+    ``directory``: the volume holds plain folders."""
 
     host: str
     port: int
@@ -29,6 +31,7 @@ class Place(NamedTuple):
     platform: str = "linux"
     gpus: tuple[Gpu, ...] = ()
     process: bool = False
+    directory: bool = False
 
 
 class Command(NamedTuple):
@@ -92,7 +95,7 @@ def sglang(serve: Sglang, place: Place) -> Command:
         *_flag("--mem-fraction-static", _share(serve.gpu_memory)),
         "--enable-metrics",
         *_speculative_flags(serve.speculative),
-        *serve.extra_args,
+        *(word for word in serve.extra_args if word != _NO_MMAP or place.directory or not place.mount),
         *_listen(place),
     )
     return Command((serve.binary or "python3", "-m", "sglang.launch_server"), args)

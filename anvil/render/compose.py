@@ -55,6 +55,7 @@ def place(topology: Topology, serve: Serve) -> argv.Place:
         mount=volume.mount if volume else None,
         platform=topology.machines[serve.machine].platform,
         gpus=derived.gpus(topology, serve),
+        directory=volume is not None and volume.kind == "directory",
     )
 
 

@@ -60,6 +60,8 @@ def flags(name: str, serve: Serve, words: Iterable[str]) -> list[Finding]:
     listed = _FLAG_LISTS.get(derived.engine(serve))
     known = _known_flags(listed) if listed else frozenset()
     asked = [word.split("=", 1)[0] for word in words if word.startswith("--") and len(word) > 2]
+    if derived.engine(serve) == "vllm":  # Its parser takes _ for -.
+        asked = [flag.replace("_", "-") for flag in asked]
     unknown = [
         flag for flag in dict.fromkeys(asked) if listed and flag not in known and flag.split(".")[0] not in known
     ]

@@ -17,6 +17,7 @@ ContainerName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$
 VolumeName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
 GpuUuid = Annotated[str, Meta(pattern=r"^GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Root = Annotated[str, Meta(pattern=r"^(?!.*(?:^|/)\.\.(?:/|$))/[A-Za-z0-9._/-]+$")]
+Owner = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?)?$")]
 Text = Annotated[str, Meta(min_length=1)]
 Port = Annotated[int, Meta(ge=1024, le=65535)]
 Count = Annotated[int, Meta(gt=0)]
@@ -37,6 +38,7 @@ SHAPES: dict[Any, str] = {
     VolumeName: "a docker volume name (no / \\ :)",
     GpuUuid: "a GPU UUID as nvidia-smi -L prints it (GPU-xxxxxxxx-…)",
     Root: "an absolute path of letters, digits and . _ / - without ..",
+    Owner: "a user, user:group, or the same in numbers, as chown takes them",
 }
 
 
@@ -65,7 +67,7 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     runtime: Literal["compose", "process"] = "compose"
     address: Text | None = None
     root: Root = "/srv/anvil"
-    owner: Annotated[str, Meta(pattern=r"^([a-z_][a-z0-9_-]*(:[a-z_][a-z0-9_-]*)?)?$")] = "root:root"
+    owner: Owner = "root:root"
     sudo: bool = True
     memory_gb: Amount | None = None
     gpus: dict[Name, Gpu] = {}
@@ -266,8 +268,8 @@ class RouterPlace(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 class Plugin(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     path: Text = "~/.anvil/plugins/openclaw-anvil-intent-router"
-    cloud_classes: tuple[Text, ...] = ()
-    route: Literal["off", "advise"] = "off"
+    cloud_classes: tuple[Text, ...] = ("planning",)
+    route: Literal["off", "advise"] = "advise"
     deadline_ms: Annotated[int, Meta(ge=50, le=2000)] = 250
     token: EnvName | None = None
     log: Text | None = None

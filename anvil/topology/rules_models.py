@@ -128,7 +128,7 @@ def flags_sane(topology: Topology) -> Iterator[Finding]:
     """T14: extra_args repeat nothing the topology holds, and nothing known to be wrong."""
     for name, serve in topology.serves.items():
         table = f"serves.{name}.extra_args"
-        for flag in (word.split("=", 1)[0] for word in serve.extra_args):
+        for flag in (_flag(word) for word in serve.extra_args):
             if flag in _REFUSED_FLAGS:
                 yield error("T14", table, f"{flag} {_REFUSED_FLAGS[flag]}")
             elif flag in _DERIVED_FLAGS and derived.engine(serve) != "custom":
@@ -136,7 +136,8 @@ def flags_sane(topology: Topology) -> Iterator[Finding]:
             elif flag in _SLOW_FLAGS and isinstance(serve, Vllm):
                 yield warn("T14", table, f"{flag} {_SLOW_FLAGS[flag]}")
             elif flag == "--weight-loader-disable-mmap" and _kind(topology, serve) != "directory":
-                yield warn("T14", table, f"{flag} helps only on volumes of kind directory")
+                left_out = "; it is left out" if isinstance(serve, Sglang) else ""
+                yield warn("T14", table, f"{flag} helps only on volumes of kind directory{left_out}")
 
 
 def first_start_long_enough(topology: Topology) -> Iterator[Finding]:
@@ -187,6 +188,12 @@ def repositories_once(topology: Topology) -> Iterator[Finding]:
             first = seen.setdefault((serve.machine, card, str(model)), name)
             if first != name:
                 yield warn("T21", f"serves.{name}.repo", f"{model} is already on card {card} as serves.{first}")
+
+
+def _flag(word: str) -> str:
+    """Both engines' parsers take --max_model_len for --max-model-len."""
+    flag = word.split("=", 1)[0]
+    return flag.replace("_", "-") if flag.startswith("--") else flag
 
 
 def _kind(topology: Topology, serve: Serve) -> str | None:

@@ -43,12 +43,15 @@ def cloud_tiers_complete(topology: Topology) -> Iterator[Finding]:
 
 
 def metered_classes_known(topology: Topology) -> Iterator[Finding]:
-    """T09: work classes, not presets."""
+    """T09: work classes, not presets; the plugin keeps turns of either for the native provider."""
     metered = topology.router.settings.get("metered_cloud") or ()
     yield from _classes("router.settings.metered_cloud", metered)
+    known = (*dict.fromkeys((*_all_presets(topology), *derived.WORK_CLASSES)),)
     for name, gateway in topology.gateways.items():
-        if gateway.plugin is not None:
-            yield from _classes(f"gateways.{name}.plugin.cloud_classes", gateway.plugin.cloud_classes)
+        for value in gateway.plugin.cloud_classes if gateway.plugin else ():
+            if value not in known:
+                table = f"gateways.{name}.plugin.cloud_classes"
+                yield error("T09", table, f"{value!r} is no preset and no work class; known: {', '.join(known)}")
 
 
 def cloud_tiers_reachable(topology: Topology) -> Iterator[Finding]:

@@ -76,6 +76,8 @@ def processes_complete(topology: Topology) -> Iterator[Finding]:
         for key, path in _paths(serve):
             if not isabs(path):
                 yield error("T22", f"serves.{name}.{key}", f"{path!r} must be an absolute path on a process machine")
+        if serve.on_failure == "restore":
+            yield warn("T22", f"serves.{name}.on_failure", "a process machine keeps no earlier definition to restore")
         if isinstance(serve, Custom) and serve.container_port not in (None, serve.port):
             yield error("T22", f"serves.{name}.container_port", "a process has one port; remove the key")
     machine = topology.machines.get(topology.multiplexer.machine) if topology.multiplexer else None

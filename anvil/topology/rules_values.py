@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 
 import msgspec
 
@@ -15,6 +16,10 @@ from anvil.topology.model import Custom, Topology
 _SECRET = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bsk-\w|\bhf_\w|\bghp_\w|\bBearer\s|[0-9a-fA-F]{40,}|[A-Za-z0-9+]{40,}"
 )
+# Base64 of either alphabet: paths and model names have these characters too, but seldom change their kind.
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{40,}")
+_KINDS = (str.isupper, str.islower, str.isdigit)
+_MIXED = 0.42
 _LOCALHOST = re.compile(r"\blocalhost\b", re.IGNORECASE)
 
 
@@ -23,14 +28,26 @@ def values_hold_no_secret(topology: Topology) -> Iterator[Finding]:
     for name, serve in topology.serves.items():
         words = (*serve.extra_args, *serve.prestart, *(serve.argv if isinstance(serve, Custom) else ()))
         for key, value in serve.env.items():
-            if _SECRET.search(value):
+            if like_a_secret(value):
                 advice = "move the value to the environment and the name to secret_env"
                 yield error("T15", f"serves.{name}.env.{key}", f"looks like a secret; {advice}")
-        if any(_SECRET.search(word) for word in words):
+        if any(like_a_secret(word) for word in words):
             yield error("T15", f"serves.{name}", "a command-line word looks like a secret; use secret_env")
         for key in serve.env.keys() & set(serve.secret_env):
             yield error("T15", f"serves.{name}.env.{key}", "is in env and in secret_env; keep one")
     yield from _env_names(topology)
+
+
+def like_a_secret(text: str) -> bool:
+    return _SECRET.search(text) is not None or any(_random(run) for run in _BASE64.findall(text))
+
+
+def _random(run: str) -> bool:
+    """Random letters change between upper case, lower case and digits about six times in ten."""
+    kinds = [next(index for index, kind in enumerate(_KINDS) if kind(letter)) for letter in run if letter.isalnum()]
+    changes = sum(one != other for one, other in pairwise(kinds))
+    both_cases = min(kinds.count(0), kinds.count(1)) >= len(kinds) / 5
+    return both_cases and changes >= _MIXED * len(kinds)
 
 
 def _env_names(topology: Topology) -> Iterator[Finding]:

@@ -264,7 +264,18 @@ def test_what_the_router_would_refuse_is_refused_here(change: dict[str, Any], wo
 
 
 def test_unknown_engine_flags_are_warnings() -> None:
-    made = rendered({"serves/fast/extra_args": ["--max-modle-len-x=1", "--compilation-config.level", "3", "--", "x"]})
+    made = rendered(
+        {
+            "serves/fast/extra_args": [
+                "--max-modle-len-x=1",
+                "--compilation-config.level",
+                "3",
+                "--enable_prefix_caching",
+                "--",
+                "x",
+            ]
+        }
+    )
     assert [(each.code, each.level, each.table) for each in made.findings] == [("R3", "warn", "serves.fast")]
     assert "--max-modle-len-x " in made.findings[0].sentence
     local = artefacts.render(topology({"serves/fast/extra_args": ["--no-such", "--mlock"]}, LOCAL), SECRETS)
@@ -362,6 +373,7 @@ def test_the_multiplexer_is_one_more_service_with_a_registry() -> None:
         "ram_cap_gb": 60.0,
         "drain_timeout_s": 30,
         "min_resident_s": 20,
+        "gpu": "GPU-11111111-2222-3333-4444-555555555555",
         "registry": [
             {
                 "name": "gpt-oss-120b",

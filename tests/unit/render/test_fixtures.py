@@ -122,6 +122,14 @@ def test_f3_sglang_agentic() -> None:
     assert service["container_name"] == "sglang-agentic"
 
 
+@pytest.mark.parametrize(("kind", "there"), [("directory", True), ("hf-cache", False)])
+def test_the_cure_for_bind_mounts_stays_off_a_cache_volume(kind: str, there: bool) -> None:
+    flags = ["--weight-loader-disable-mmap", "--enable-p2p-check"]
+    asked = serve(engine="sglang", path="x", served_model="x", port=30000, context=9, extra_args=flags)
+    command = rendered(topology({"volumes/models": {**MODELS, "kind": kind}, "serves/x": asked}), "x")["command"]
+    assert ("--weight-loader-disable-mmap" in command, "--enable-p2p-check" in command) == (there, True)
+
+
 def test_f4_small_vllm() -> None:
     small = serve(
         engine="vllm", path="/models/gpt-oss-20b", served_model="gpt-oss-20b", port=30001, context=65536,

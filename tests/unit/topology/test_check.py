@@ -80,7 +80,7 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T09", "error", "router.settings.metered_cloud", "its work class is bounded-edit", {"router/settings/metered_cloud": ["quick-edit"]}),
     ("T09", "error", "router.settings.metered_cloud", "'x' is no work class; known: chat", {"router/settings/metered_cloud": ["x"]}),
     ("T09", "error", "router.settings.metered_cloud", "expected a list", {"router/settings/metered_cloud": "planning"}),
-    ("T09", "error", "gateways.mini.plugin.cloud_classes", "no work class", {"gateways/mini/plugin/cloud_classes": ["x"]}),
+    ("T09", "error", "gateways.mini.plugin.cloud_classes", "'x' is no preset and no work class; known: chat", {"gateways/mini/plugin/cloud_classes": ["x"]}),
     ("T10", "warn", "presets.review", 'add "review"', {"tiers/cloud": CLOUD, "presets/review": ["heavy-local", "cloud"]}),
     ("T11", "error", "serves.fast.volume", "'weight' is no volume", {"serves/fast/volume": "weight"}),
     ("T11", "error", "serves.fast.volume", "required", {"serves/fast/volume": GONE}),
@@ -106,12 +106,24 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T14", "error", "serves.fast.extra_args", "no server flag", {"serves/fast/extra_args": ["--chat-template-kwargs={}"]}),
     ("T14", "error", "serves.fast.extra_args", "secret on a command line", {"serves/fast/extra_args": ["--api-key", "x"]}),
     ("T14", "error", "serves.fast.extra_args", "is derived", {"serves/fast/extra_args": ["--max-model-len=1"]}),
+    ("T14", "error", "serves.fast.extra_args", "is derived", {"serves/fast/extra_args": ["--max_model_len", "1"]}),
+    ("T14", "error", "serves.fast.extra_args", "secret on a command line", {"serves/fast/extra_args": ["--api_key=x"]}),
+    ("T14", "error", "serves.fast.reasoning_parser", "is a qwen3 parser, the family is glm", {"serves/fast/family": "glm", "serves/fast/reasoning_parser": "qwen3"}),
+    ("T14", "warn", "serves.fast", "FP8 MoE has hung", {"serves/fast/repo": "Qwen/Qwen3-30B-A3B-FP8", "serves/fast/quantization": GONE}),
+    ("T14", "warn", "serves.fast", "block FP8 has slow", {"serves/fast/repo": "Qwen/Qwen3-32B-FP8-block", "serves/fast/quantization": GONE}),
+    ("T14", "warn", "serves.fast", "cute_dsl", {"serves/fast/repo": "olka-fi/Qwen3.5-27B-MXFP4", "serves/fast/quantization": "compressed-tensors"}),
     ("T14", "warn", "serves.fast.extra_args", "CUDA graphs off", {"serves/fast/extra_args": ["--enforce-eager"]}),
     ("T14", "warn", "serves.fast.extra_args", "kind directory", {"serves/fast/extra_args": ["--weight-loader-disable-mmap"]}),
+    ("T14", "warn", "serves.fast.extra_args", "kind directory; it is left out", {"serves/fast/engine": "sglang", "serves/fast/extra_args": ["--weight-loader-disable-mmap"]}),
     ("T14", "warn", "serves.fast.start_timeout_s", "570 s", {"serves/fast/engine": "sglang", "serves/fast/start_timeout_s": 600, "serves/fast/speculative": {"algorithm": "NEXTN"}}),
     ("T15", "error", "serves.fast.env.X", "looks like a secret", {"serves/fast/env": {"X": "hf_" + "abc"}}),
     ("T15", "error", "serves.fast.env.X", "looks like a secret", {"serves/fast/env": {"X": "AKIA" + "1234567890ABCDEF"}}),
     ("T15", "error", "serves.fast.env.X", "looks like a secret", {"serves/fast/env": {"X": "a1" * 20}}),
+    ("T15", "error", "serves.fast.env.X", "looks like a secret", {"serves/fast/env": {"X": "ASIA" + "1234567890ABCDEF"}}),
+    ("T15", "error", "serves.fast.env.X", "looks like a secret", {"serves/fast/env": {"X": "sk-" + "abc"}}),
+    ("T15", "error", "serves.fast.env.X", "looks like a secret", {"serves/fast/env": {"X": "ghp_" + "abc"}}),
+    ("T15", "error", "serves.fast.env.X", "looks like a secret", {"serves/fast/env": {"X": "aB3/xY9-" * 5}}),
+    ("T15", "error", "serves.fast", "command-line word", {"serves/fast/prestart": ["export X=sk-" + "abc"]}),
     ("T15", "error", "serves.fast", "command-line word", {"serves/fast/extra_args": ["--x", "Bearer " + "abc"]}),
     ("T15", "error", "serves.fast.env.HF_TOKEN", "keep one", {"serves/fast/env": {"HF_TOKEN": "x"}}),
     ("T15", "error", "serves.fast.env", "no variable name", {"serves/fast/env": {"A B": "x"}}),
@@ -170,6 +182,11 @@ def test_process_machines_have_rules_of_their_own(code: str, table: str, word: s
     assert len(matching(found, code, "error", table, word)) == 1, found
 
 
+def test_a_process_machine_has_nothing_to_restore() -> None:
+    found = findings({"serves/fast/on_failure": "restore"}, LOCAL)
+    assert len(matching(found, "T22", "warn", "serves.fast.on_failure", "no earlier definition")) == 1, found
+
+
 @pytest.mark.parametrize("file", [EXAMPLE, LOCAL])
 def test_the_shipped_topologies_have_no_findings(file: Any) -> None:
     assert findings(file=file) == []
@@ -188,6 +205,15 @@ GOOD: list[dict[str, Any]] = [
     {"serves/fast/repo": GONE, "serves/fast/path": "/root/.cache/huggingface/x"},
     {"serves/fast/gpu": "pro", "serves/fast/state": "down"},
     {"serves/fast/env": {"X": "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4", "Y": UUID}},
+    {
+        "serves/fast/env": {
+            "X": "meta-llama/Llama-3_1-Nemotron-Ultra-253B-v1-FP8-Dynamic",
+            "Y": "GPU-11a1b111-2c22-3333-44f4-5555e5a55555",
+        }
+    },
+    {"gateways/mini/plugin/cloud_classes": ["quick-edit", "bounded-edit", "long-context"]},
+    {"machines/forge/owner": "1000:1000"},
+    {"machines/forge/owner": "Mary.Ann:staff"},
     {"serves/fast/repo": "RedHatAI/Qwen3.6-27B-NVFP4", "serves/fast/quantization": GONE},
     {"serves/heavy/tool_parser": ""},
     {"machines/forge/platform": "linux", "machines/forge/memory_gb": GONE},
