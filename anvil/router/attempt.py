@@ -13,6 +13,7 @@ from anvil.router.dialects.encode import WindowTooSmall
 from anvil.router.exchange import CallerGone, DeadlineReached, Exchange, Plain, Try
 from anvil.router.failures import classify_response
 from anvil.router.gate import Gate, GateFault, GatePolicy, fold, unfold
+from anvil.router.reading import count_words
 from anvil.router.turn import (
     Answer,
     BadAnswer,
@@ -200,7 +201,7 @@ class Attempt:
 
     async def _judge(self, answer: Answer, request: UpstreamRequest) -> None:
         """Run the chain; raises AttemptFailed when a check fails."""
-        self._account(answer.usage, answer)
+        self._account(answer.usage, count_words(answer.text))
         self.exchange.lossy.update(answer.lossy)
         proof = evidence.of(answer, self.turn, _cap(request))
         started = time.perf_counter()
@@ -340,7 +341,7 @@ class Attempt:
             await self._judge(gate.answer(), request)
             await self._send([gate.accept()])
             return
-        self._account(gate.usage, None, gate.text_bytes)
+        self._account(gate.usage, gate.words.count)
         self.entry.verifier_passed = True
         self.entry.verify_reason = "passed"
         if _ran_out(gate.finish) and self._truncated(gate, request):
@@ -354,7 +355,7 @@ class Attempt:
     async def _break_off(self, gate: Gate, fault: Fault) -> None:
         if not gate.committed:
             raise AttemptFailed(fault)
-        self._account(gate.usage, None, gate.text_bytes)
+        self._account(gate.usage, gate.words.count)
         with contextlib.suppress(CallerGone):
             await self.exchange.outlet.send(gate.abort(fault, self.runtime.config.exhaustion_status))
         raise AbortedAfterCommit(fault)
@@ -366,7 +367,7 @@ class Attempt:
         if said is not None and len(said) < SAID_DELTAS:
             said += [event.text for event in events if type(event) is TextDelta]
 
-    def _account(self, usage: Usage | None, answer: Answer | None, text_bytes: int = 0) -> None:
+    def _account(self, usage: Usage | None, words: int) -> None:
         """Real counts where the tier reports them, else estimates (contract 7.4)."""
         entry = self.entry
         if usage is not None and not usage.estimated:
@@ -374,8 +375,7 @@ class Attempt:
             entry.cached_tokens, entry.usage_source = usage.cached, "upstream"
             self.runtime.check_bound(self.turn, self.backend.tier, usage.prompt)
             return
-        entry.prompt_tokens = self.turn.signals.words
-        entry.completion_tokens = len(answer.text.split()) if answer is not None else text_bytes // 4
+        entry.prompt_tokens, entry.completion_tokens = self.turn.signals.words, words
 
     def _hold(self, size: int) -> None:
         """Account for held bytes in the process-wide pool (contract 2.4); small answers are not worth counting."""

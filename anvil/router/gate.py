@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from anvil.router.reading import Words
 from anvil.router.turn import (
     Answer,
     Event,
@@ -74,7 +75,7 @@ class Gate:
         self.finish: Finish | None = None
         self.usage: Usage | None = None
         self.held_bytes = 0
-        self.text_bytes = 0
+        self.words = Words()
         self._writer = writer
         self._policy = policy
         self._kept: list[Event] = []
@@ -97,7 +98,7 @@ class Gate:
 
     def _text(self, event: TextDelta) -> bytes:
         text = event.text
-        self.text_bytes += len(text)
+        self.words.add(text)
         if self.state == "live" and not self._open_tools:
             return self._writer.write(event)
         if not self._substantive and text and not text.isspace():

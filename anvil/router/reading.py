@@ -33,6 +33,21 @@ def count_words(text: str) -> int:
     return marks.count(b" x") + (marks[0] != _BLANK)
 
 
+class Words:
+    """``count_words`` of a text that comes in pieces: a word cut in two by a piece's end counts once."""
+
+    __slots__ = ("_open", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._open = False  # the last piece ended inside a word
+
+    def add(self, text: str) -> None:
+        if text:
+            self.count += len(text.split()) - (self._open and not text[0].isspace())
+            self._open = not text[-1].isspace()
+
+
 def system_signal(text: str, count: Callable[[str], int] = count_words) -> str:
     """S of 9.5 as it may contribute keywords: the system text, or "" when it has more than 150 words."""
     return text if len(text) < 2 * SYSTEM_KEYWORD_WORDS or count(text) <= SYSTEM_KEYWORD_WORDS else ""

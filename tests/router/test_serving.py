@@ -287,3 +287,12 @@ def test_comments_of_a_tier_that_still_reads_the_prompt_do_not_end_its_patience(
     )
     assert "at last" in ask(running, stream=True).text
     assert running.last()["outcome"] == "served"
+
+
+def test_a_stream_without_usage_is_estimated_by_its_words(tier: Tiers, router: Routers) -> None:
+    pieces = [t.chunk({"content": text}) for text in ("one tw", "o  three", " four")]
+    upstream = tier(lambda _: t.sse(*pieces, t.chunk(finish="stop"), t.DONE))
+    running = router(config_toml(tier_toml("fast-local", upstream.url)))
+    running.client.post("/v1/chat/completions", json={"model": "chat", "messages": [HI], "stream": True})
+    attempt = running.last()["attempts"][0]
+    assert (attempt["completion_tokens"], attempt["usage_source"]) == (4, "estimate")

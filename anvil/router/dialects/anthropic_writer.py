@@ -11,6 +11,7 @@ from anvil.router.dialects.anthropic_reader import BLOCK_START, RAW_DELTA
 from anvil.router.dialects.anthropic_render import call_extra, call_head, stop_reason, usage_body
 from anvil.router.dialects.encode import splice
 from anvil.router.dialects.losses import name_call, name_finish, name_text, name_usage
+from anvil.router.reading import Words
 from anvil.router.sse import named_frame
 from anvil.router.turn import (
     Event,
@@ -30,8 +31,6 @@ from anvil.router.turn import (
 PING = named_frame("ping", b'{"type":"ping"}')
 # says nothing of tiers, hosts or models (2.7)
 CUT_SHORT = "the answer was cut short by an upstream error"
-# characters in one token, where a tier does not report its usage
-CHARS_PER_TOKEN = 4
 
 _END = b"}}\n\n"
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -52,7 +51,7 @@ class StreamWriter:
         self._delta = b""  # everything of an open block's delta frame before the text itself
         self._blank = ""  # text of nothing but spaces, kept until something follows it
         self._calls = 0
-        self._chars = 0
+        self._words = Words()  # to estimate usage nobody reports
 
     def start(self) -> bytes:
         usage = self._usage or Usage(self._reply.prompt_estimate, 0, estimated=True)
@@ -71,7 +70,7 @@ class StreamWriter:
     def write(self, event: Event) -> bytes:
         if type(event) is TextDelta:
             if self._open == "text" and event.extra is None and event.choice_extra is None:
-                self._chars += len(event.text)
+                self._words.add(event.text)
                 return self._delta + splice(event.text) + _END
             return self._text(event)
         return self._rare(event)
@@ -83,7 +82,7 @@ class StreamWriter:
             blank = self._blank
             out = self._begin_text() + (self._piece(blank) if blank else b"") + self._close()
         finish = self._finish
-        estimate = Usage(self._reply.prompt_estimate, self._chars // CHARS_PER_TOKEN, estimated=True)
+        estimate = Usage(self._reply.prompt_estimate, self._words.count, estimated=True)
         delta: dict[str, Any] = {
             "stop_reason": stop_reason(finish, self._calls > 0, self.lossy),
             "stop_sequence": finish.stop_sequence if finish is not None else None,
@@ -177,7 +176,6 @@ class StreamWriter:
         head: dict[str, Any] = {**call_head(call, self._calls, self._reply), "input": {}}
         self._calls += 1
         arguments = call.arguments if call.arguments.strip() else "{}"
-        self._chars += len(arguments)
         out = self._close() + self._begin({**head, **call_extra(call, self._reply)})
         return out + self._raw_delta({"type": "input_json_delta", "partial_json": arguments}) + self._close()
 
@@ -221,7 +219,8 @@ class StreamWriter:
         return start + PING if self._index == 0 else start
 
     def _piece(self, text: str) -> bytes:
-        self._chars += len(text)
+        if self._open == "text":
+            self._words.add(text)
         return self._delta + splice(text) + _END
 
     def _raw_delta(self, delta: object) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anvil.router.reading import check_depth, count_words, is_billing, is_noise, own_text, system_signal
+from anvil.router.reading import Words, check_depth, count_words, is_billing, is_noise, own_text, system_signal
 
 BLANKS = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
 
@@ -37,6 +37,14 @@ def test_words_at_the_edges(text: str) -> None:
 def test_counting_words_is_faster_than_splitting() -> None:
     text = "The quick brown fox\n    jumps over {'it': [1, 2]} and runs " * 1700
     assert best(lambda: count_words(text)) < best(lambda: len(text.split()))
+
+
+@given(st.lists(st.text(alphabet="ab \n\u00a0\u2003", max_size=6)))
+def test_words_of_pieces_are_those_of_the_whole(pieces: list[str]) -> None:
+    words = Words()
+    for piece in pieces:
+        words.add(piece)
+    assert words.count == count_words("".join(pieces))
 
 
 def best(work: object) -> float:

@@ -153,9 +153,9 @@ def test_usage_known_before_the_start_is_real_from_the_first_frame() -> None:
 
 
 def test_usage_nobody_reports_is_estimated() -> None:
-    events, _ = stream(TextDelta("word " * 20), Finish("stop"))
+    events, _ = stream(TextDelta("word " * 20), TextDelta("and a cut"), TextDelta("-off word"), Finish("stop"))
     assert events[-2]["usage"]["input_tokens"] == 11
-    assert events[-2]["usage"]["output_tokens"] == 25
+    assert events[-2]["usage"]["output_tokens"] == 24
 
 
 def test_a_call_alone_stands_at_index_0_and_blanks_before_it_open_no_block() -> None:
