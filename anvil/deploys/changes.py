@@ -7,10 +7,11 @@ from difflib import SequenceMatcher
 from typing import Any
 
 _LONGEST = 200
+_COMMANDS = ("command", "argv")  # A flag says by itself where it stands.
 
 
 def differing(live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
-    """ "command: --max-model-len 32768 -> 65536; ports" and the like; "" when nothing is known of the live one."""
+    """ "--max-model-len 32768 -> 65536; ports" and the like; "" when nothing is known of the live one."""
     if not live:
         return ""
     keys = [key for key in sorted({*live, *wanted}) if key != "labels" and live.get(key) != wanted.get(key)]
@@ -19,7 +20,8 @@ def differing(live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
 
 def _change(key: str, live: Any, wanted: Any) -> str:
     if isinstance(live, Sequence) and isinstance(wanted, Sequence) and not isinstance(live, str):
-        return f"{key}: {_words([str(word) for word in live], [str(word) for word in wanted])}"
+        changed = _words([str(word) for word in live], [str(word) for word in wanted])
+        return changed if key in _COMMANDS and changed.startswith("-") else f"{key}: {changed}"
     if isinstance(live, Mapping) and isinstance(wanted, Mapping):
         return f"{key}: {', '.join(sorted(name for name in {*live, *wanted} if live.get(name) != wanted.get(name)))}"
     if isinstance(live, (str, int)) and isinstance(wanted, (str, int)):

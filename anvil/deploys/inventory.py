@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyinfra
 from pyinfra.api.exceptions import PyinfraError
 
 from anvil.deploys import secrets
+from anvil.deploys.options import as_typed, option
 from anvil.topology import check, derived, load
 from anvil.topology.model import Machine, Topology
 
@@ -76,7 +77,7 @@ def _refuse_without_secrets(found: Checked, words: Sequence[str]) -> None:
     """T16 before anything connects, for the deploys that write secrets; a limited run is judged host by host."""
     if not _deploys(words) & WRITING_SECRETS or option(words, "--limit"):
         return
-    given = dict(word.split("=", 1) for word in option(words, "--data") if "=" in word)
+    given = as_typed(words)
     try:
         topology = derived.in_mode(found.topology, given.get("mode"))
     except ValueError as error:
@@ -147,16 +148,3 @@ def limited(groups: Groups, argv: Sequence[str] | None = None) -> Groups:
             known = ", ".join([*names, *(group for group in groups if groups[group])])
             raise PyinfraError(f"--limit {pattern} matches no host; there are: {known}")
     return groups
-
-
-def option(words: Iterable[str], name: str) -> list[str]:
-    """Every value given for an option, as `--name value` or `--name=value`."""
-    found: list[str] = []
-    before = ""
-    for word in words:
-        if before == name:
-            found.append(word)
-        elif word.startswith(f"{name}="):
-            found.append(word.removeprefix(f"{name}="))
-        before = word
-    return found

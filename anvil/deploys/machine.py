@@ -75,11 +75,11 @@ def _keep_secrets(site: Site) -> None:
     held = host.get_fact(SecretNames, path)
     if held.status == "error":
         raise PyinfraError(f"{site.name}: {held.error}")
-    lost = would_be_lost(held.names, site.made.secrets.all(), site.built.held.values, options.text("drop_secret"))
+    lost = would_be_lost(held.names, site.made.secrets.all(), site.built.held.values, options.names("drop_secret"))
     if lost:
         raise PyinfraError(
             f"secrets.env on {site.name} holds {', '.join(lost)}, the controller does not;"
-            f" export it or --data drop_secret={lost[0]}"
+            f" export it or --data drop_secret={','.join(lost)}"
         )
 
 

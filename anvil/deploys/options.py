@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+import pyinfra
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
@@ -32,7 +34,7 @@ USED_BY: Mapping[str, Collection[str] | None] = {
     "confirm": ("retire", "harness_sync", "teardown"),
     "allow_drift": ("harness_sync",),
     "overwrite_url": ("harness_sync",),
-    "drop_secret": None,
+    "drop_secret": ("full", "serves", "adopt", "weights", "router", "multiplexer"),
     "refresh": ("weights",),
     "name": ("retire", "logs"),
     "tail": ("logs",),
@@ -71,22 +73,58 @@ def refuse_unknown(overrides: Collection[str], deploy: str) -> None:
             raise PyinfraError(f"--data {key}: {deploy}.py does not use it; it belongs to {', '.join(users)}")
 
 
+def refuse_empty(overrides: Mapping[str, object]) -> None:
+    """Raises PyinfraError for a key without a value: an `only=` that lost its name must not mean everything."""
+    for key, value in overrides.items():
+        if key in USED_BY and not str(value).strip(" ,"):
+            raise PyinfraError(f"--data {key}=: names nothing; give it a value or leave it out")
+
+
 def check() -> None:
     """The same for the run at hand."""
     # Outside the command line (API mode) no deploy file runs: then every known key counts as used.
     running = getattr(host.state, "current_exec_filename", None) or ""
-    refuse_unknown(host.state.inventory.override_data, Path(running).stem)
+    overrides = host.state.inventory.override_data
+    refuse_unknown(overrides, Path(running).stem)
+    refuse_empty(overrides)
 
 
 def text(key: str, default: str = "") -> str:
-    """One value as text; `--data tail=200` arrives as a number."""
-    value = host.data.get(key)
+    """One value as text, as it was typed: pyinfra makes a number of a release id such as 12e4567890123456."""
+    typed = as_typed(sys.argv[1:] if pyinfra.is_cli else ()).get(key)
+    value = host.data.get(key) if typed is None else typed
     return default if value is None else str(value)
+
+
+def as_typed(words: Iterable[str]) -> dict[str, str]:
+    """The `--data` of a command line; the last of a key wins, as with pyinfra."""
+    return dict(word.split("=", 1) for word in option(words, "--data") if "=" in word)
+
+
+def option(words: Iterable[str], name: str) -> list[str]:
+    """Every value given for an option, as `--name value` or `--name=value`."""
+    found: list[str] = []
+    before = ""
+    for word in words:
+        if before == name:
+            found.append(word)
+        elif word.startswith(f"{name}="):
+            found.append(word.removeprefix(f"{name}="))
+        before = word
+    return found
 
 
 def names(key: str) -> tuple[str, ...]:
     """A comma-separated list, in the order given, without repeats."""
     return tuple(dict.fromkeys(part.strip() for part in text(key).split(",") if part.strip()))
+
+
+def chosen(key: str, known: Collection[str], default: str) -> str:
+    """One of the known words. Raises PyinfraError for another."""
+    value = text(key, default)
+    if value != default and value not in known:
+        raise PyinfraError(f"--data {key}={value}: expected {' or '.join(known)}")
+    return value
 
 
 def flag(key: str, default: bool) -> bool:
@@ -99,6 +137,6 @@ def flag(key: str, default: bool) -> bool:
 
 def number(key: str, default: int) -> int:
     value = text(key, str(default))
-    if not value.isdigit():
+    if not (value.isascii() and value.isdecimal()):
         raise PyinfraError(f"--data {key}={value}: expected a whole number")
     return int(value)

@@ -42,10 +42,7 @@ def gates(
 
 def mode(spec: ServiceSpec) -> str:
     """The serve's own gate, or this run's. Raises PyinfraError."""
-    chosen = options.text("preflight", spec.preflight)
-    if chosen not in MODES:
-        raise PyinfraError(f"--data preflight={chosen}: expected {', '.join(MODES)}")
-    return chosen
+    return options.chosen("preflight", MODES, spec.preflight)
 
 
 def command(site: Site, spec: ServiceSpec) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ def _about(site: Site, release: Release, source: str) -> dict[str, Any]:
         "image": image,
         "image_id": host.get_fact(ImagePresent, image).image_id if image else "",
         "topology_sha256": site.built.artefacts.topology_sha256,
-        "files": sorted(release.files),
+        "files": {name: sha256(text).hexdigest() for name, text in sorted(release.files.items())},
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -36,6 +36,17 @@ def of(topology: Topology, env_file: str) -> Held:
     """Every secret that a machine of the topology wants and this controller has. Raises PyinfraError."""
     names = {name for machine in topology.machines for name in derived.secret_names(topology, machine).all()}
     return held(sorted(names), os.environ, file_of(env_file))
+
+
+def without(held: Held, topology: Topology, dropped: Collection[str]) -> Held:
+    """What is left when this run drops some from the hosts. Raises PyinfraError for a name that nothing wants."""
+    wanted = {name for machine in topology.machines for name in derived.secret_names(topology, machine).all()}
+    for name in dropped:
+        if name not in wanted:
+            known = ", ".join(sorted(wanted)) or "none"
+            raise PyinfraError(f"--data drop_secret={name}: no machine has such a secret; there are: {known}")
+    kept = {name: value for name, value in held.values.items() if name not in dropped}
+    return Held(kept, {name: source for name, source in held.sources.items() if name in kept})
 
 
 def complete(topology: Topology, own: Held, file: str) -> None:

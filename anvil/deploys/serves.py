@@ -228,5 +228,5 @@ def needs(site: Site, spec: ServiceSpec) -> Needs:
         gpus=spec.gpus,
         need_mib=math.ceil((spec.memory_need_gb or 0) * MIB_PER_GB),
         processes_hidden=site.machine.platform == "wsl2",
-        ignore_memory=options.text("vram") == "ignore",
+        ignore_memory=options.chosen("vram", ("ignore",), "") == "ignore",
     )

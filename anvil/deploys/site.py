@@ -25,7 +25,7 @@ from anvil.hosts.supervisor import Program
 from anvil.render.artefacts import Artefacts, MachineArtefacts, ReadBackError, render
 from anvil.render.process import ProcessDefinition
 from anvil.render.services import ServiceSpec
-from anvil.topology import derived
+from anvil.topology import check, derived
 from anvil.topology.model import Machine, Topology
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ def _of_run(found: Checked) -> Built:
 
 def _build(found: Checked) -> Built:
     topology = _overridden(found.topology)
-    held = secrets.of(topology, options.text("env_file"))
+    held = secrets.without(secrets.of(topology, options.text("env_file")), topology, options.names("drop_secret"))
     file = Path(found.file)
     profile = inventory_profile(topology, file)
     return Built(topology, file, held, rendered(topology, held, profile), profile)
@@ -148,6 +148,9 @@ def _overridden(topology: Topology) -> Topology:
         raise PyinfraError(f"--data mode: {error}") from None
     if image := options.text("image"):
         topology = msgspec.structs.replace(topology, router=msgspec.structs.replace(topology.router, image=image))
+        wrong = [each for each in check.check(topology) if (each.table, each.level) == ("router.image", "error")]
+        if wrong:
+            raise PyinfraError("\n".join(f"--data image={image}: {each.sentence}" for each in wrong))
     return topology
 
 

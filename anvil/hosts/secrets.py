@@ -31,6 +31,8 @@ class SecretNames(FactBase[NamesAnswer]):
         return NamesAnswer(status="ok", names=tuple(got.lines))
 
 
-def would_be_lost(held: Collection[str], wanted: Collection[str], given: Collection[str], drop: str = "") -> list[str]:
+def would_be_lost(
+    held: Collection[str], wanted: Collection[str], given: Collection[str], dropped: Collection[str] = ()
+) -> list[str]:
     """Names the host holds and still needs, but the controller has no value for: a redeploy must not lose them."""
-    return sorted(name for name in held if name in wanted and name not in given and name != drop)
+    return sorted(name for name in held if name in wanted and name not in given and name not in dropped)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from anvil.deploys import inventory, options, secrets, selection
+from anvil.deploys import inventory, logs, options, secrets, selection
 from anvil.deploys.changes import differing
 from anvil.deploys.router import disagreement
 from anvil.hosts.secrets import would_be_lost
@@ -184,6 +184,28 @@ def test_data_keys(key: str, deploy: str, message: str) -> None:
         options.refuse_unknown([key], deploy)
 
 
+@pytest.mark.parametrize("value", ["", " ", ",", " , "])
+def test_a_key_that_names_nothing_is_refused(value: str) -> None:
+    with pytest.raises(PyinfraError, match="--data only=: names nothing"):
+        options.refuse_empty({"only": value, "ssh_user": ""})
+    options.refuse_empty({"only": "fast", "ssh_user": "", "tail": 0})
+
+
+def test_values_are_taken_as_they_were_typed() -> None:
+    """pyinfra reads JSON in them: this id would become a float, this name lose its zero."""
+    words = [
+        "x.py",
+        "--data",
+        "release=12e4567890123456",
+        "--data=served=1.10",
+        "--data",
+        "served=1.20",
+        "--data",
+        "odd",
+    ]
+    assert options.as_typed(words) == {"release": "12e4567890123456", "served": "1.20"}
+
+
 def test_every_deploy_file_that_an_option_belongs_to_exists() -> None:
     files = {path.stem for path in (Path(__file__).parents[3] / "deploy").glob("*.py")}
     assert {user for users in options.USED_BY.values() for user in users or ()} <= files
@@ -211,7 +233,8 @@ def test_containers_to_remove() -> None:
     [
         (None, {"image": "a"}, ""),
         ({"image": "a"}, {"image": "b"}, "image: a -> b"),
-        ({"command": ["--a", "1", "x"]}, {"command": ["--a", "2", "x"]}, "command: --a 1 -> 2"),
+        ({"command": ["--a", "1", "x"]}, {"command": ["--a", "2", "x"]}, "--a 1 -> 2"),
+        ({"argv": ["--a", "1", "--b"]}, {"argv": ["--a", "1"]}, "--b -> nothing"),
         ({"command": ["x"]}, {"command": ["x", "--new"]}, "command: nothing -> --new"),
         ({"environment": {"A": "1", "B": "2"}}, {"environment": {"A": "1", "B": "3"}}, "environment: B"),
         ({"labels": {"anvil.revision": "a"}}, {"labels": {"anvil.revision": "b"}}, ""),
@@ -240,7 +263,33 @@ def test_secrets_come_from_the_environment_first(tmp_path: Path) -> None:
 
 def test_a_redeploy_does_not_lose_a_secret() -> None:
     assert would_be_lost(["A", "B", "OLD"], ["A", "B"], ["A"]) == ["B"]
-    assert would_be_lost(["A", "B"], ["A", "B"], ["A"], drop="B") == []
+    assert would_be_lost(["A", "B"], ["A", "B"], ["A"], dropped=["B"]) == []
+
+
+def test_a_secret_is_dropped_by_its_name() -> None:
+    held = secrets.held(["ANVIL_ROUTER_TOKEN"], {"ANVIL_ROUTER_TOKEN": "t"}, None)
+    assert secrets.without(held, topology(), ["ANVIL_ROUTER_TOKEN"]) == secrets.Held({}, {})
+    assert secrets.without(held, topology(), []) == held
+    with pytest.raises(PyinfraError, match=r"drop_secret=HF_TOKN: no machine .* there are: ANVIL_FAST_LOCAL_KEY"):
+        secrets.without(held, topology(), ["HF_TOKN"])
+
+
+KNOWN = (logs.Service("a", "fast", "c-fast"), logs.Service("a", "slow", "fast-2"), logs.Service("b", "fast-2", "x"))
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        ((), "needs --data name=CONTAINER; there are: fast, slow"),
+        (("fast", "slow"), "one container, not 2: fast, slow"),
+        (("nope",), "no service is called so; there are: fast"),
+        (("fast-2",), "means slow on a and fast-2 on b"),
+    ],
+)
+def test_one_log_at_a_time(words: tuple[str, ...], refusal: str) -> None:
+    with pytest.raises(PyinfraError, match=refusal):
+        logs.one(words, KNOWN)
+    assert logs.one(("c-fast",), KNOWN) == logs.one(("fast",), KNOWN) == KNOWN[0]
 
 
 def release() -> Release:
