@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from tests.clients import applied
 from tests.clients.client import Client, Place
 from tests.clients.rows import ROWS
 from tests.clients.sandbox import Outcome, run
@@ -49,14 +50,14 @@ def _play(client: Client, scenario: Scenario, scene: Stage, folder: Path, usual:
     for made in (place.home, place.work):
         made.mkdir(parents=True)
     scene.begin(scenario.fast, scenario.heavy)
-    handed = scene.handed(client.harness) if scenario.handed else None
-    if handed is None:
-        client.prepare(place)
+    pointers, wrong = _configure(client, scenario, scene, place)
     argv = client.command(place, scenario)
-    outcome = run(argv, client.environment(place, handed), place.work, scenario.limit_s or client.limit_s)
+    outcome = run(argv, client.environment(place, pointers), place.work, scenario.limit_s or client.limit_s)
     happened = _gather(scene, outcome, place, usual)
     _keep(folder, argv, happened)
-    wrong = list(scenario.judge(happened))
+    wrong += scenario.judge(happened)
+    if scenario.applied:
+        wrong += applied.check(client, place)
     return Result(
         client.name,
         scenario.name,
@@ -67,6 +68,18 @@ def _play(client: Client, scenario: Scenario, scene: Stage, folder: Path, usual:
         len(happened.records),
         max((record["duration_ms"] for record in happened.records), default=0.0),
     )
+
+
+def _configure(client: Client, scenario: Scenario, scene: Stage, place: Place) -> tuple[dict[str, str], list[str]]:
+    """The variables that lead the client to the router, and what already went wrong."""
+    client.furnish(place)
+    if scenario.applied:
+        done = applied.apply(client, place)
+        return done.environment, list(done.problems)
+    if scenario.handed:
+        return client.take(scene.handed(client.harness), place), []
+    client.prepare(place)
+    return client.pointers(place), []
 
 
 def _gather(scene: Stage, outcome: Outcome, place: Place, usual: int | None) -> Happened:

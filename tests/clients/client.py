@@ -39,8 +39,8 @@ class Client(ABC):
     harness: str = ""  # its name at /v1/harness
     quiet: ClassVar[dict[str, str]] = {}  # variables that keep it off the network and from retrying for minutes
 
-    def environment(self, place: Place, handed: dict[str, Any] | None = None) -> dict[str, str]:
-        """The whole environment of a run: the client's own variables, or those that the router handed out."""
+    def environment(self, place: Place, pointers: dict[str, str]) -> dict[str, str]:
+        """The whole environment of a run; ``pointers`` lead the client to the router."""
         path = ["/usr/bin", "/bin"]
         if "node" in self.pins:
             path.insert(0, str(cache.node_bin()))
@@ -51,7 +51,7 @@ class Client(ABC):
             "LANG": "C.UTF-8",
             TOKEN_NAME: TOKEN,
         }
-        return base | self.quiet | (self.pointers(place) if handed is None else self.take(handed, place))
+        return base | self.quiet | pointers
 
     def pointers(self, place: Place) -> dict[str, str]:
         """The variables that lead the client to the router."""
@@ -68,6 +68,13 @@ class Client(ABC):
         if in_files:
             return {}
         return {name: value.replace(f"${{{TOKEN_NAME}}}", TOKEN) for name, value in handed["env"].items()}
+
+    def own_files(self, place: Place) -> dict[str, str]:
+        """What a user of this client has below the home before anvil comes: path -> text with the word `mine` in it."""
+        return {}
+
+    def furnish(self, place: Place) -> None:  # noqa: B027 - most clients need nothing to work on
+        """Write what the working folder holds, however the client is configured."""
 
     def prepare(self, place: Place) -> None:  # noqa: B027 - clients without a file of their own need nothing
         """Write the client's own configuration."""

@@ -13,8 +13,8 @@ from tests.clients.sandbox import Outcome
 
 ROUTER_EXHAUSTION_MS = 1000
 FAST, HEAVY = "FAST-ANSWER", "HEAVY-ANSWER"
-Column = Literal["plain", "tool", "rich", "fallback", "cut", "exhausted", "handed", "extras"]
-COLUMNS: tuple[Column, ...] = ("plain", "tool", "rich", "fallback", "cut", "exhausted", "handed", "extras")
+Column = Literal["plain", "tool", "rich", "fallback", "cut", "exhausted", "handed", "applied", "extras"]
+COLUMNS: tuple[Column, ...] = ("plain", "tool", "rich", "fallback", "cut", "exhausted", "handed", "applied", "extras")
 
 HELLO = "Say hello."
 TOOL_PROMPT = f"{TOOL_MARKER}: run the command you were told about and say what it printed."
@@ -41,7 +41,8 @@ Judge = Callable[[Happened], Iterator[str]]
 class Scenario:
     """``judge`` yields what is wrong, nothing when all is well. ``task`` tells an SDK program what to do; ``model`` is
     the preset asked for; ``limit_s`` replaces the client's own; ``like`` names the
-    scenario that takes as many requests; ``handed`` means that the client is configured by what /v1/harness says."""
+    scenario that takes as many requests; ``handed`` means that the client is configured by what /v1/harness says,
+    ``applied`` by `anvil harness apply` over the files of a user."""
 
     name: str
     column: Column
@@ -54,6 +55,7 @@ class Scenario:
     limit_s: float | None = None
     like: str = ""
     handed: bool = False
+    applied: bool = False
 
 
 def succeeded(it: Happened) -> Iterator[str]:
@@ -245,6 +247,7 @@ EDIT_EMPTY = replace(
 CUT = Scenario("cut in mid-answer", "cut", "cut-live", "good", HELLO, cut_live)
 CONTEXT = Scenario("count_tokens through /context", "extras", "good", "good", "/context", context)
 HANDED = replace(PLAIN, name="configured by the router", column="handed", model="", handed=True)
+APPLIED = replace(PLAIN, name="anvil harness apply over own files", column="applied", model="", applied=True)
 EXHAUSTED = Scenario("exhausted", "exhausted", "http500", "http500", HELLO, exhausted)
 PERSISTENT = replace(EXHAUSTED, judge=persistent, limit_s=25)
 
@@ -252,3 +255,4 @@ ENGINE_PLAIN = Scenario("plain", "plain", "good", "good", "Say hello in one shor
 ENGINE_TOOL = Scenario("tool", "tool", "good", "good", ADD_PROMPT, calls, "tool", model="heavy-local")
 
 STANDARD = (PLAIN, TOOL, RICH, EMPTY, STATUS, BROKEN, EARLY, HELD, CUT, EXHAUSTED, HANDED)
+HARNESS = (*STANDARD, APPLIED)  # of a client that has files of its own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tests.clients import cache
 from tests.clients import scenarios as s
@@ -20,15 +20,17 @@ class Aider(Client):
         s.EDIT,
         s.EDIT_EMPTY,
         s.STATUS,
-        replace(s.PERSISTENT, limit_s=12),
+        replace(s.PERSISTENT, limit_s=20),
         s.HANDED,
+        s.APPLIED,
     )
 
-    def take(self, handed: dict[str, Any], place: Place) -> dict[str, str]:
-        self.prepare(place)  # the file that the command names
-        return super().take(handed, place)
+    def own_files(self, place: Place) -> dict[str, str]:
+        return {
+            ".aider.model.metadata.json": '{"openai/mine": {"max_input_tokens": 1000, "litellm_provider": "openai"}}'
+        }
 
-    def prepare(self, place: Place) -> None:
+    def furnish(self, place: Place) -> None:
         write(place.work / "hello.py", 'print("hello")\n')
 
     harness = "aider"

@@ -12,7 +12,7 @@ from tests.clients.stage import CONTEXT_LIMIT, TOKEN
 
 class ClaudeCode(Client):
     name, wire, pins = "claude-code", "messages", ("node", "claude-code")
-    scenarios = (*s.STANDARD, s.CONTEXT)
+    scenarios = (*s.HARNESS, s.CONTEXT)
 
     harness = "claude-code"
     quiet: ClassVar = {
@@ -21,6 +21,9 @@ class ClaudeCode(Client):
         "DISABLE_AUTOUPDATER": "1",
         "CLAUDE_CODE_MAX_RETRIES": "1",  # else one exhaustion costs three minutes of retries
     }
+
+    def own_files(self, place: Place) -> dict[str, str]:
+        return {".claude/settings.json": '{"cleanupPeriodDays": 21, "permissions": {"deny": ["Read(./mine)"]}}'}
 
     def pointers(self, place: Place) -> dict[str, str]:
         return {

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from tests.clients.client import Client, Place, npm_bin, write
-from tests.clients.scenarios import Scenario
+from tests.clients.scenarios import HARNESS, Scenario
 from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 
 class Codex(Client):
     name, wire, pins = "codex", "responses", ("node", "codex")
     harness = "codex"
+    scenarios = HARNESS
+
+    def own_files(self, place: Place) -> dict[str, str]:
+        return {
+            ".codex/config.toml": """# mine
+approval_policy = "never"
+sandbox_mode = "danger-full-access"
+check_for_update_on_startup = false
+
+[analytics]
+enabled = false
+
+[model_providers.mine]
+name = "mine"
+base_url = "http://127.0.0.1:9/v1"
+"""
+        }
 
     def prepare(self, place: Place) -> None:
         write(

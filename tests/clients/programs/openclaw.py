@@ -24,7 +24,23 @@ class OpenClaw(Client):
         s.BROKEN,
         replace(s.PERSISTENT, limit_s=20),
         s.HANDED,
+        s.APPLIED,
     )
+
+    def own_files(self, place: Place) -> dict[str, str]:
+        model = {"id": "m", "name": "Mine", "contextWindow": 8192, "maxTokens": 1024, "input": ["text"]}
+        provider = {
+            "baseUrl": "http://127.0.0.1:9/v1",
+            "apiKey": "none",
+            "api": "openai-completions",
+            "models": [model],
+        }
+        document = {
+            "update": {"checkOnStart": False},
+            "models": {"providers": {"mine": provider}},
+            "agents": {"defaults": {"workspace": str(place.work), "skipBootstrap": True}},
+        }
+        return {".openclaw/openclaw.json": json.dumps(document)}
 
     def prepare(self, place: Place) -> None:
         models = [

@@ -26,7 +26,20 @@ class OpenCode(Client):
         s.BROKEN,
         replace(s.PERSISTENT, limit_s=12),
         s.HANDED,
+        s.APPLIED,
     )
+
+    def own_files(self, place: Place) -> dict[str, str]:
+        return {
+            ".config/opencode/opencode.json": """{
+  // mine: keep it quiet
+  "autoupdate": false,
+  "share": "disabled",
+  "permission": {"bash": "allow", "edit": "allow"},
+  "provider": {"mine": {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": "http://127.0.0.1:9/v1"}, "models": {"m": {}}}},
+}
+"""
+        }
 
     def prepare(self, place: Place) -> None:
         limit = {"context": CONTEXT_LIMIT, "output": 8192}

@@ -6,7 +6,7 @@ import json
 from typing import ClassVar
 
 from tests.clients.client import Client, Place, npm_bin, write
-from tests.clients.scenarios import STANDARD, Scenario
+from tests.clients.scenarios import HARNESS, STANDARD, Scenario
 from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 _FREE = {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}
@@ -15,9 +15,19 @@ _FREE = {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}
 class Pi(Client):
     name, wire, pins = "pi", "chat", ("node", "pi")
     harness = "pi"
+    scenarios: tuple[Scenario, ...] = HARNESS
     quiet: ClassVar = {"PI_OFFLINE": "1"}
     api = "openai-completions"
     path = "/v1"
+
+    def own_files(self, place: Place) -> dict[str, str]:
+        model = {"id": "m", "name": "Mine", "reasoning": False, "input": ["text"], "cost": _FREE}
+        model |= {"contextWindow": 8192, "maxTokens": 1024}
+        provider = {"baseUrl": "http://127.0.0.1:9/v1", "api": self.api, "apiKey": "MINE", "models": [model]}
+        return {
+            ".pi/agent/models.json": json.dumps({"providers": {"mine": provider}}),
+            ".pi/agent/settings.json": json.dumps({"retry": {"enabled": False}, "theme": "mine"}),
+        }
 
     def prepare(self, place: Place) -> None:
         models = [
