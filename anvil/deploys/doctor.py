@@ -10,6 +10,7 @@ from pyinfra.context import host
 
 from anvil.deploys import doctor_gateway, router
 from anvil.deploys.findings import Line
+from anvil.deploys.report import leftovers
 from anvil.deploys.serves import needs
 from anvil.deploys.site import Site, here
 from anvil.hosts.basics import HostBasics, MissingModules, MissingPrograms
@@ -169,6 +170,8 @@ def _room(site: Site) -> Iterator[Line]:
     """Ports and cards for serves that do not run yet; foreign containers."""
     owners = host.get_fact(PortOwners).owners
     gpus = host.get_fact(NvidiaGpus) if site.machine.gpus else None
+    for name, _, live_state, _, cure in leftovers(site):
+        yield Line("WARN", f"serve {name}", f"is {live_state} and no longer in the topology; {cure}")
     for spec in site.made.services:
         if spec.wanted != "up":
             continue
@@ -195,7 +198,7 @@ def _serving(site: Site) -> Iterator[Line]:
         elif window and window < spec.context:
             yield Line("FAIL", f"serve {spec.name}", f"its window is {window}, the tier promises {spec.context}")
         else:
-            yield Line("PASS", f"serve {spec.name}", f"serves {spec.served_model}")
+            yield Line("PASS", f"serve {spec.name}", f"serves {spec.served_model}" if spec.served_model else "answers")
 
 
 def _routing(site: Site) -> Iterator[Line]:

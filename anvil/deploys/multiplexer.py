@@ -13,12 +13,13 @@ from anvil.deploys import selection, serves
 from anvil.deploys.site import Site, each, here
 from anvil.hosts.announce import announce, warn
 from anvil.hosts.compose import UP_SECONDS, ComposeRuntime
-from anvil.hosts.containers import ServiceState
+from anvil.hosts.containers import ComposeServices, ServiceState
 from anvil.hosts.decision import Action, Options, WantedService, decide
 from anvil.hosts.docker import locked
+from anvil.hosts.files import FileStat
 from anvil.hosts.images import image_present
-from anvil.hosts.services import failing, service_ready, service_up
-from anvil.hosts.shell import Commands
+from anvil.hosts.services import failing, service_ready, service_stopped, service_up
+from anvil.hosts.shell import Commands, script
 from anvil.hosts.text_file import directory, text_file
 from anvil.render.multiplexer import FILE, NAME
 from anvil.topology.model import Multiplexer
@@ -39,6 +40,23 @@ def running_where_declared() -> None:
     site = here()
     if site.topology.multiplexer is not None:
         _here(site, site.topology.multiplexer)
+
+
+@deploy("Multiplexer")
+def gone_where_undeclared() -> None:
+    """One that an earlier topology had goes before the serves come up: it would stop all of them but one."""
+    site = here()
+    if not site.by_process and site.runs_something and site.spec(NAME) is None:
+        removed(name="Remove multiplexer", project=site.topology.deployment, root=site.root)
+
+
+@deploy("Multiplexer")
+def stopped_with_everything() -> None:
+    """Before the serves that it would start again; a run that names serves leaves it alone."""
+    site = here()
+    spec = site.spec(NAME)
+    if spec is not None and not given.names("only"):
+        service_stopped(name=f"Stop {NAME}", runtime=site.runtime(), service=NAME, container=spec.container)
 
 
 def _here(site: Site, place: Multiplexer) -> None:
@@ -109,6 +127,26 @@ def _up(site: Site, place: Multiplexer) -> dict[str, OperationMeta]:
         _ignore_errors=True,
     )
     return {NAME: up, f"{NAME} (ready)": ready}
+
+
+@operation()
+def removed(project: str, root: str) -> Commands:
+    """
+    Remove the project's multiplexer, whatever its container is called, and the folder of its registry.
+    """
+    live, folder = host.get_fact(ComposeServices, project).of(NAME), f"{root}/{NAME}"
+    if live.state in ("daemon_down", "error"):
+        yield failing(f"{NAME}: {live.error}")
+        return
+    written = host.get_fact(FileStat, folder).status != "absent"
+    if live.state == "absent" and not written:
+        host.noop(f"{NAME} is absent")
+        return
+    announce(f"{live.container or folder}: {live.state}, removed")
+    if live.state != "absent":
+        yield locked(root, "docker", "rm", "-f", live.container)
+    if written:
+        yield script('rm -rf -- "$1"', folder)
 
 
 @operation()

@@ -13,7 +13,7 @@ from pyinfra.context import host, state
 from anvil.deploys import options, router, selection
 from anvil.deploys.serves import wanted
 from anvil.deploys.site import Site, here
-from anvil.hosts.containers import ServiceState
+from anvil.hosts.containers import ComposeServices, ServiceState
 from anvil.hosts.gpus import NvidiaGpus
 from anvil.hosts.probe import Http
 from anvil.hosts.releases import ReleaseState, answering
@@ -69,8 +69,19 @@ def status() -> None:
 def rows(site: Site) -> Iterator[Row]:
     for spec in site.made.services:
         yield _serve(site, spec)
+    yield from (Row(*each, None) for each in leftovers(site))
     if site.has_router:
         yield _router(site)
+
+
+def leftovers(site: Site) -> Iterator[tuple[str, str, str, str, str]]:
+    """Containers of our project that the topology has no service for any more; nothing removes them unasked."""
+    if site.by_process:
+        return
+    live = host.get_fact(ComposeServices, site.topology.deployment)
+    for name, found in live.services.items():
+        if site.spec(name) is None:
+            yield name, "-", found.state, "leftover", f"--data retire={found.container} removes it"
 
 
 def _serve(site: Site, spec: ServiceSpec) -> Row:

@@ -31,6 +31,8 @@ def containers(topology: Topology, words: Collection[str], confirm: str = "") ->
     Raises PyinfraError for a word that means several serves, and for the router without `confirm=router`.
     """
     known = {name: derived.container(topology, name) for name in topology.serves}
+    if topology.multiplexer is not None:
+        known["multiplexer"] = topology.multiplexer.container
     found: list[str] = []
     for word in words:
         meant = {known[name] for name in known if word in (name, known[name])}

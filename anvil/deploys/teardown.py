@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operation import operation
+from pyinfra.context import host, state
 
-from anvil.deploys import options, router
+from anvil.deploys import multiplexer, options, router
 from anvil.deploys.site import each, here
+from anvil.hosts.containers import AttachedContainers
 from anvil.hosts.processes import supervisor_stopped
 from anvil.hosts.services import container_retired
+from anvil.hosts.shell import Commands
+from anvil.render import compose
 
 
 @deploy("Teardown")
@@ -18,7 +23,12 @@ def done() -> None:
     deployment = site.topology.deployment
     if options.text("confirm") != deployment:
         raise PyinfraError(f"teardown.py ends every service of {deployment}: add --data confirm={deployment}")
+    if not site.runs_something:
+        return
     router.removed()
+    if not site.by_process:
+        # before the serves, which it would start again
+        multiplexer.removed(name="Remove multiplexer", project=deployment, root=site.root)
     for name in each(site.topology.serves):
         spec = site.spec(name)
         if spec is None:
@@ -26,5 +36,19 @@ def done() -> None:
         container_retired(
             name=f"Remove {name}", runtime=site.runtime(), container=spec.container, service=name, foreign=False
         )
-    if site.by_process and site.runs_something:
+    if site.by_process:
         supervisor_stopped(name="Stop supervisord", root=site.root, python=site.python)
+    else:
+        left_named(name="What is left", network=compose.NETWORK)
+
+
+@operation()
+def left_named(network: str) -> Commands:
+    """
+    Name the containers that stay on the network although everything of the topology is gone; never a change.
+    """
+    if state.is_executing:
+        for name, project in host.get_fact(AttachedContainers, network).containers.items():
+            host.log(f"left: {name} of {f'project {project}' if project else 'no project'} is on network {network}")
+    host.noop("what is not ours stays")
+    yield from ()

@@ -181,6 +181,8 @@ def _port_is_free(topology: Topology, port: int, machine: str) -> None:
     owners = {serve.port: f"serve {name}" for name, serve in topology.serves.items() if serve.machine == machine}
     if topology.router.machine == machine:
         owners[topology.router.port] = "the router"
+    if topology.multiplexer is not None and topology.multiplexer.machine == machine:
+        owners[topology.multiplexer.port] = "the multiplexer"
     if port in owners:
         raise PyinfraError(f"--data port={port}: belongs to {owners[port]} on {machine}; choose another")
 

@@ -14,11 +14,15 @@ from anvil.hosts.docker import ask, classify, documents
 from anvil.hosts.shell import COMMAND_SECONDS, Answer, Struct, reading
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+# What the containers are compared with: the host's clock, and the networks there are (none = not known).
 _CLOCK = 'echo "clock $(date +%s)"\n'
+_NETWORKS = (
+    f"""echo "networks $(limited {COMMAND_SECONDS} docker network ls -q --no-trunc 2>/dev/null | tr '\\n' ' ')"\n"""
+)
 # A container may vanish between the two commands: then inspect exits 1 and the others still count.
 _SERVICES = f"""ids=$(limited {COMMAND_SECONDS} docker ps -aq --filter "label={PROJECT}=$1")
 code=$?; [ $code -eq 0 ] || {{ echo "$ids"; exit $code; }}
-[ -z "$ids" ] || limited {COMMAND_SECONDS} docker inspect $ids || [ $? -eq 1 ]
+{_NETWORKS}[ -z "$ids" ] || limited {COMMAND_SECONDS} docker inspect $ids || [ $? -eq 1 ]
 """
 
 # docker's own states, and the three that are about us.
@@ -26,11 +30,15 @@ State = Literal[
     "created", "running", "paused", "restarting", "removing", "exited", "dead",
     "absent", "foreign", "unknown", "daemon_down", "error",
 ]  # fmt: skip
+_BUILT_IN = frozenset(("", "default", "bridge", "host", "none"))
 _KNOWN = frozenset(("created", "running", "paused", "restarting", "removing", "exited", "dead"))
 
 
 class ServiceState(Struct, frozen=True, kw_only=True):
-    """One service as it is. `revision` and `env` are our labels; `age_s` is the time since it last started."""
+    """One service as it is. `revision` and `env` are our labels; `age_s` is the time since it last started.
+
+    `detached`: the network it was made for is gone or has let go of it, so nobody reaches it.
+    """
 
     state: State
     error: str = ""
@@ -38,6 +46,7 @@ class ServiceState(Struct, frozen=True, kw_only=True):
     restart_count: int = 0
     started_at: str = ""
     age_s: float = 0.0
+    made_s: float = 0.0  # Since the container was made; a process is made anew at each start.
     exit_code: int = 0
     image: str = ""
     image_id: str = ""
@@ -46,6 +55,7 @@ class ServiceState(Struct, frozen=True, kw_only=True):
     container: str = ""
     project: str = ""
     pid: int = 0
+    detached: bool = False
 
 
 ABSENT = ServiceState(state="absent")
@@ -73,8 +83,18 @@ def _epoch(stamp: str) -> float:
         return 0.0
 
 
-def described(container: dict[str, Any], now: float) -> ServiceState:
-    """One element of `docker inspect` as a ServiceState."""
+def _detached(container: dict[str, Any], networks: frozenset[str]) -> bool:
+    """A container that was never started has no network id yet; one that was keeps the id of a removed network."""
+    mode = (container.get("HostConfig") or {}).get("NetworkMode", "")
+    if mode in _BUILT_IN or ":" in mode:
+        return False
+    joined = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    held = (joined.get(mode) or {}).get("NetworkID", "")
+    return mode not in joined or bool(held and networks and held not in networks)
+
+
+def described(container: dict[str, Any], now: float, networks: frozenset[str] = frozenset()) -> ServiceState:
+    """One element of `docker inspect` as a ServiceState; `networks`: ids of those that exist, empty = not known."""
     state, config = container.get("State") or {}, container.get("Config") or {}
     labels = config.get("Labels") or {}
     name = state.get("Status", "")
@@ -86,6 +106,7 @@ def described(container: dict[str, Any], now: float) -> ServiceState:
         restart_count=container.get("RestartCount", 0),
         started_at=started,
         age_s=max(0.0, now - _epoch(started)) if started else 0.0,
+        made_s=max(0.0, now - _epoch(container.get("Created") or started)),
         exit_code=state.get("ExitCode", 0),
         image=config.get("Image", ""),
         image_id=container.get("Image", ""),
@@ -94,12 +115,15 @@ def described(container: dict[str, Any], now: float) -> ServiceState:
         container=container.get("Name", "").lstrip("/"),
         project=labels.get(PROJECT, ""),
         pid=state.get("Pid", 0),
+        detached=_detached(container, networks),
     )
 
 
-def _now(lines: list[str]) -> float:
-    clock = next((line.split()[1] for line in lines if line.startswith("clock ")), "0")
-    return float(clock) if clock.isdigit() else 0.0
+def _surroundings(lines: list[str]) -> tuple[float, frozenset[str]]:
+    """The host's time in seconds and the ids of its networks."""
+    told = {word: rest for word, _, rest in (line.partition(" ") for line in lines) if word in ("clock", "networks")}
+    clock = told.get("clock", "")
+    return float(clock) if clock.isdigit() else 0.0, frozenset(told.get("networks", "").split())
 
 
 class ComposeServices(FactBase[ServicesAnswer]):
@@ -113,12 +137,12 @@ class ComposeServices(FactBase[ServicesAnswer]):
         status, error = classify(got)
         if status != "ok":
             return ServicesAnswer(status=status, error=error)
-        now = _now(got.lines)
+        now, networks = _surroundings(got.lines)
         found: dict[str, ServiceState] = {}
         for container in documents(got.text):
             labels = (container.get("Config") or {}).get("Labels") or {}
             if SERVICE in labels:
-                found[labels[SERVICE]] = described(container, now)
+                found[labels[SERVICE]] = described(container, now, networks)
         return ServicesAnswer(status="ok", services=found)
 
 
@@ -126,7 +150,8 @@ class Container(FactBase[ContainerAnswer]):
     """One container by name, whatever project it belongs to."""
 
     def command(self, container: str) -> StringCommand:
-        return ask(_CLOCK + f'limited {COMMAND_SECONDS} docker inspect --type container -- "$1"', container)
+        look = f'limited {COMMAND_SECONDS} docker inspect --type container -- "$1" || exit\n'
+        return ask(_CLOCK + look + _NETWORKS, container)
 
     def process(self, output: list[str]) -> ContainerAnswer:
         got = reading(output)
@@ -136,7 +161,29 @@ class Container(FactBase[ContainerAnswer]):
         found = documents(got.text)
         if not found:
             return ContainerAnswer(status="absent")
-        return ContainerAnswer(status="ok", container=described(found[0], _now(got.lines)))
+        return ContainerAnswer(status="ok", container=described(found[0], *_surroundings(got.lines)))
+
+
+class AttachedAnswer(Answer, frozen=True, kw_only=True):
+    """{container: its compose project, "" for none}."""
+
+    containers: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class AttachedContainers(FactBase[AttachedAnswer]):
+    """Every container of a network, running or not."""
+
+    def command(self, network: str) -> StringCommand:
+        shown = f'{{{{.Names}}}} {{{{.Label "{PROJECT}"}}}}'
+        return ask(f'limited {COMMAND_SECONDS} docker ps -a --filter "network=$1" --format "$2"', network, shown)
+
+    def process(self, output: list[str]) -> AttachedAnswer:
+        got = reading(output)
+        status, error = classify(got)
+        if status != "ok":
+            return AttachedAnswer(status=status, error=error)
+        rows = (line.partition(" ") for line in got.lines if line.strip())
+        return AttachedAnswer(status="ok", containers={name: project.strip() for name, _, project in rows})
 
 
 class ContainerLogs(FactBase[Answer]):

@@ -13,7 +13,7 @@ from anvil.render import argv, engine
 from anvil.render.engine import Reference, interpolated
 from anvil.render.env import Secrets
 from anvil.topology import derived
-from anvil.topology.model import Custom, LlamaCpp, Serve, Sglang, Topology, Vllm
+from anvil.topology.model import Custom, Gpu, LlamaCpp, Serve, Sglang, Topology, Vllm
 
 NETWORK = "anvil"
 REVISION = "anvil.revision"
@@ -79,7 +79,7 @@ def service(topology: Topology, name: str, secrets: Secrets) -> dict[str, Any]:
         **_given("volumes", _volumes(topology, serve)),
         **_given("healthcheck", _healthcheck(serve, here)),
         "logging": LOGGING,
-        **_given("deploy", _reservation(here)),
+        **_given("deploy", reservation(here.gpus) if here.gpus else None),
     }
     return labelled(topology, made, "serve", name, secrets, serve.secret_env)
 
@@ -136,10 +136,9 @@ def _health_command(serve: Serve, here: argv.Place) -> tuple[str, ...]:
     return ("python3", "-c", f"import urllib.request as u; u.urlopen('{url}', timeout=3)")
 
 
-def _reservation(here: argv.Place) -> dict[str, Any] | None:
-    if not here.gpus:
-        return None
-    device = {"driver": "nvidia", "device_ids": [gpu.uuid for gpu in here.gpus], "capabilities": ["gpu"]}
+def reservation(gpus: tuple[Gpu, ...], *more: str) -> dict[str, Any]:
+    """The cards a container sees, by UUID; ``more`` are the driver's capabilities beside "gpu"."""
+    device = {"driver": "nvidia", "device_ids": [gpu.uuid for gpu in gpus], "capabilities": ["gpu", *more]}
     return {"resources": {"reservations": {"devices": [device]}}}
 
 

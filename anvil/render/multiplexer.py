@@ -9,11 +9,11 @@ import msgspec
 from anvil.multiplexer import config
 from anvil.render import engine, router
 from anvil.render.argv import IN_CONTAINER
-from anvil.render.compose import ENV, LOGGING, REVISION, environment, labelled
+from anvil.render.compose import ENV, LOGGING, REVISION, environment, labelled, reservation
 from anvil.render.env import Secrets
 from anvil.render.services import ServiceSpec
 from anvil.topology import derived
-from anvil.topology.model import Multiplexer, Topology
+from anvil.topology.model import Gpu, Multiplexer, Topology
 
 NAME = "multiplexer"
 FILE = "multiplexer.toml"
@@ -50,6 +50,9 @@ def service(topology: Topology, place: Multiplexer, secrets: Secrets) -> dict[st
         },
         "logging": LOGGING,
     }
+    if (card := _card(topology, place)) is not None:
+        # nvidia-smi comes with it; nothing is computed there
+        made["deploy"] = reservation((card,), "utility")
     # The file is part of the definition: another registry is another revision.
     return labelled(topology, made, NAME, NAME, secrets, tokens, {"anvil.config": _digest(topology, place)})
 
@@ -58,12 +61,14 @@ def document(topology: Topology, place: Multiplexer) -> dict[str, Any]:
     """multiplexer.toml as data: listen address, limits, one row per member of a swap group on the machine."""
     limits = {"ram_cap_gb": place.ram_cap_gb} if place.ram_cap_gb is not None else {}
     auth = {"auth_env": list(topology.router.token)} if topology.router.token else {}
+    card = _card(topology, place)
     return {
         "listen": f"{IN_CONTAINER}:{place.port}",
         **auth,
         **limits,
         "drain_timeout_s": place.drain_timeout_s,
         "min_resident_s": place.min_resident_s,
+        **({"gpu": card.uuid} if card is not None else {}),
         "registry": [_row(topology, name) for name in members(topology, place)],
     }
 
@@ -111,6 +116,12 @@ def members(topology: Topology, place: Multiplexer) -> tuple[str, ...]:
         for name in derived.active(topology).serves
         if topology.serves[name].swap_group is not None and topology.serves[name].machine == place.machine
     )
+
+
+def _card(topology: Topology, place: Multiplexer) -> Gpu | None:
+    """The one card of all members, whose free memory is asked for; None where there are several or none."""
+    cards = {gpu for name in members(topology, place) for gpu in derived.gpus(topology, topology.serves[name])}
+    return cards.pop() if len(cards) == 1 else None
 
 
 def _row(topology: Topology, name: str) -> dict[str, Any]:

@@ -175,7 +175,10 @@ def multiplexer_admitted(topology: Topology) -> Iterator[Finding]:
         yield error("T19", "multiplexer.docker_socket", "must be true: it starts containers, which equals root there")
     if not topology.router.token:
         yield error("T19", "router.token", "the multiplexer needs a token; name its variable here")
-    if not any(serve.swap_group for serve in topology.serves.values()):
+    members = [serve for serve in topology.serves.values() if serve.swap_group]
+    if place.ram_cap_gb is not None and members and all(serve.gpu for serve in members):
+        yield warn("T19", "multiplexer.ram_cap_gb", "limits nothing: every model is on a card, whose memory counts")
+    if not members:
         yield warn("T19", "multiplexer", "no serve is in a swap_group; it has nothing to do")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
@@ -15,7 +16,7 @@ from anvil.hosts.secrets import would_be_lost
 from anvil.render.artefacts import Release, render
 from anvil.render.env import Secrets
 from anvil.topology import load
-from anvil.topology.model import Topology
+from anvil.topology.model import Multiplexer, Topology
 
 TEXT = """
 schema = "anvil.topology/v1"
@@ -226,6 +227,9 @@ def test_containers_to_remove() -> None:
     with pytest.raises(PyinfraError, match="confirm=router"):
         selection.containers(topology(), ["anvil-router"])
     assert selection.containers(topology(), ["anvil-router"], "router") == ("anvil-router",)
+    place = Multiplexer(machine="forge", port=8100, docker_socket=True, container="swapper")
+    swapping = msgspec.structs.replace(topology(), multiplexer=place)
+    assert selection.containers(swapping, ["multiplexer", "swapper"]) == ("swapper",)
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,9 @@ def test_another_image_says_the_engine(image: str, container: str) -> None:
 def test_what_is_missing_or_wrong_is_named(asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(PyinfraError, match=sentence):
         tried(**asked)
+
+
+def test_the_multiplexers_port_is_taken_even_while_it_is_down() -> None:
+    place = '\n[multiplexer]\nmachine = "forge"\nport = 30005\ndocker_socket = true\n'
+    with pytest.raises(PyinfraError, match="belongs to the multiplexer on forge"):
+        tried(topology(place))

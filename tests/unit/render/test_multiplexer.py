@@ -62,6 +62,19 @@ def test_without_the_admission_there_is_no_socket() -> None:
     assert volumes == ["/srv/anvil/multiplexer:/etc/anvil:ro"]
 
 
+def test_the_card_of_the_group_is_what_the_guard_asks_about() -> None:
+    """The router's image has no nvidia-smi; the driver's utilities bring it, and the card's UUID says which row counts."""
+    made = rendered(SWAP).machines["forge"]
+    service = yaml.safe_load(str(made.compose_text))["services"]["multiplexer"]
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu", "utility"]
+    assert [parse(str(made.multiplexer_toml), "f").gpu] == device["device_ids"]
+    no_card = {**SWAP, "serves/heavy/gpu": GONE, "serves/heavy/gpu_memory": GONE, "serves/heavy/memory_need_gb": 9}
+    without = topology(no_card)
+    assert without.multiplexer is not None
+    assert "deploy" not in multiplexer.service(without, without.multiplexer, SECRETS)
+
+
 def test_a_model_on_a_card_is_not_measured_against_the_hosts_memory() -> None:
     """84 GB of VRAM would never fit a host with 64 GB of RAM, which the weights only pass through."""
     (row,) = parse(str(rendered(SWAP).machines["forge"].multiplexer_toml), "f").registry

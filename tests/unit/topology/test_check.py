@@ -136,6 +136,7 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T19", "warn", "serves.heavy.swap_group", "nothing swaps", {"serves/heavy/swap_group": "big", "multiplexer": MULTIPLEXER}),
     ("T19", "error", "multiplexer.docker_socket", "equals root", {**SWAP, "multiplexer": {**MULTIPLEXER, "docker_socket": False}}),
     ("T19", "error", "router.token", "multiplexer needs a token", {**SWAP, "multiplexer": MULTIPLEXER, "router/token": [], "router/publish": "127.0.0.1"}),
+    ("T19", "warn", "multiplexer.ram_cap_gb", "limits nothing", {**SWAP, "multiplexer": {**MULTIPLEXER, "ram_cap_gb": 9}}),
     ("T19", "warn", "multiplexer", "nothing to do", {"multiplexer": MULTIPLEXER}),
     ("T20", "error", "mode", "not declared", {"modes/flexibility": GONE}),
     ("T20", "error", "modes.agentic.serves", "'hevy' is no serve", {"modes/agentic/serves": ["hevy"]}),
