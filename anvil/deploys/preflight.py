@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from pyinfra.api.operation import OperationMeta
+from pyinfra.context import host
 
 from anvil.deploys import options
 from anvil.deploys.site import Site, each
@@ -34,10 +37,16 @@ def gates(
             command=command(site, spec),
             required=mode(spec) == "required",
             again=name in recreate,
+            since=partial(_made, host, site, spec),
             _if=[done[name].did_succeed, ready[name].did_succeed],
             _ignore_errors=True,
         )
     return made
+
+
+def _made(on: Host, site: Site, spec: ServiceSpec) -> float:
+    """How many seconds ago what is judged was made."""
+    return site.runtime().observe(on, spec.name, spec.container).made_s
 
 
 def mode(spec: ServiceSpec) -> str:

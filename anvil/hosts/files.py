@@ -101,6 +101,25 @@ class FileStat(FactBase[StatAnswer]):
         return StatAnswer(**_failure(got)) if got.code else StatAnswer(**_stat(got.lines))  # type: ignore[arg-type]  # ditto
 
 
+class AgeAnswer(Answer, frozen=True, kw_only=True):
+    """Seconds since the file was last written, by the host's own clock."""
+
+    age_s: float = 0.0
+
+
+class FileAge(FactBase[AgeAnswer]):
+    def command(self, path: str) -> StringCommand:
+        body = 'date +%s && { stat -c %Y -- "$1" 2>/dev/null || stat -f %m -- "$1"; }'
+        return captured(_EXISTS + body, path)
+
+    def process(self, output: list[str]) -> AgeAnswer:
+        got = reading(output)
+        if got.code:
+            return AgeAnswer(**_failure(got))  # type: ignore[arg-type]  # the keys are Answer's
+        now, written = (float(line) for line in got.lines[:2])
+        return AgeAnswer(status="ok", age_s=max(0.0, now - written))
+
+
 class FileState(FactBase[FileAnswer]):
     """What decides whether a file must be written again."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from anvil.hosts.announce import announce
-from anvil.hosts.files import FileText
+from anvil.hosts.announce import announce, warn
+from anvil.hosts.files import FileAge, FileText
 from anvil.hosts.services import failing
 from anvil.hosts.shell import Answer, Commands, streamed
 
@@ -51,19 +52,32 @@ def report(text: str) -> Report:
 
 @operation()
 def preflight_passed(
-    service: str, evidence: str, command: tuple[str, ...], required: bool, again: bool = False
+    service: str,
+    evidence: str,
+    command: tuple[str, ...],
+    required: bool,
+    again: bool = False,
+    since: Callable[[], float] | None = None,
 ) -> Commands:
     """
     Have a passing report for the serve's revision; one that passed is not tested again.
 
+    Where only a warning depends on it, neither is one that failed: the warning stays, the second run changes nothing.
+
     + evidence: where the report of exactly this definition lies
     + command: prints the report, exit status 0 passed, 1 failed
     + required: whether anything else than a pass fails the operation; otherwise it is a warning
-    + again: test although a passing report is there
+    + again: test although a report is there
+    + since: how many seconds ago the serve was made
     """
     held = host.get_fact(FileText, evidence)
-    if held.ok and report(held.text).passed and not again:
+    known = report(held.text) if held.ok else Report(status="absent")
+    if known.passed and not again:
         host.noop(f"{service} passed the preflight of this revision")
+        return
+    if known.ok and not (required or again or _outlived(evidence, since)):
+        warn(f"{service}: preflight failed: {_why(known)}; --data recreate={service} tests it again")
+        host.noop(f"{service} failed the preflight of this revision")
         return
     announce(
         f"{service}: preflight, {'asked for again' if held.ok and again else 'no passing report of this revision'}"
@@ -73,8 +87,16 @@ def preflight_passed(
     verdict = report(told.text) if told.ok else Report(status="error", error="it could not be run; see above")
     if verdict.passed:
         return
-    why = verdict.error or ", ".join(verdict.failed) or "no test passed"
     if required:
-        yield failing(f"{service}: preflight failed: {why}")
+        yield failing(f"{service}: preflight failed: {_why(verdict)}")
     else:
-        host.log_styled(f"WARN {service}: preflight failed: {why}", fg="yellow")
+        host.log_styled(f"WARN {service}: preflight failed: {_why(verdict)}", fg="yellow")
+
+
+def _why(verdict: Report) -> str:
+    return verdict.error or ", ".join(verdict.failed) or "no test passed"
+
+
+def _outlived(evidence: str, since: Callable[[], float] | None) -> bool:
+    """Whether what is judged now was made after the report: the same definition, brought up anew."""
+    return since is not None and host.get_fact(FileAge, evidence).age_s > since()
