@@ -131,10 +131,10 @@ class HttpRequest:
     async def drained(self) -> bool:
         """Throw a refused request's body away; False when it is too much or too slow, so the connection must close."""
         self._parts.clear()
-        if not self._missing:
-            return True
         if self._whole > DRAIN_BYTES:
             return False
+        if not self._missing:
+            return True
         try:
             async with asyncio.timeout(DRAIN_S):
                 await self._arrival()
@@ -161,7 +161,7 @@ class HttpRequest:
                 lines.append(f"{name}: {value}\r\n")
             elif value == "close":
                 self.closing = True
-        if self._missing > DRAIN_BYTES:
+        if self._whole > DRAIN_BYTES and (self._missing or self._parts):  # a large body that nobody took
             self.closing = True
         head = response_head(plain.status, lines, self._connection_header())
         self.answered = True  # only now: a defect before this line can still be told

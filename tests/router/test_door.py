@@ -205,6 +205,18 @@ def test_a_refused_request_leaves_the_connection_usable_for_the_pipelined_next(g
     assert b"HTTP/1.1 200" in answer
 
 
+@pytest.mark.parametrize(("method", "path", "expected"), [("POST", "/nope", 404), ("GET", "/healthz", 200)])
+def test_a_large_body_nobody_takes_ends_the_connection_however_fast_it_came(
+    guarded: Running, method: str, path: str, expected: int
+) -> None:
+    for size, kept in ((65_536, True), (65_537, False)):
+        first = request(method, path, body=b"x" * size, length=str(size))
+        answer = raw(guarded, first + request("GET", "/healthz", body=b""), wait=0.5)
+        assert status(answer) == expected
+        assert answer.count(b"HTTP/1.1 ") == (2 if kept else 1)
+        assert (b"connection: close" in answer) is not kept
+
+
 def test_a_413_reaches_the_client_that_is_still_sending(guarded: Running) -> None:
     answer = httpx.post(
         f"{guarded.url}/v1/chat/completions", content=b"x" * 3_000_000, headers={"x-api-key": TOKEN}, timeout=5
