@@ -1,218 +1,50 @@
-"""An OpenClaw gateway: what its command says, and its restart. Everything runs as the login user, never by sudo."""
+"""An OpenClaw gateway: its way to the router, its restart, and proof that it runs what was written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]  # pyinfra runs on it; its sleep lets the other hosts work
-import msgspec
-from pyinfra.api.command import StringCommand
-from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from anvil.hosts.announce import announce
 from anvil.hosts.docker import documents
-from anvil.hosts.files import FILE_BYTES
+from anvil.hosts.http_reply import PostReply, Reply, ReplyAnswer, authorisation
+from anvil.hosts.openclaw import (
+    COMMAND_SECONDS,
+    CONNECTION_SECONDS,
+    RUN,
+    OpenClawModels,
+    OpenClawPlugin,
+    OpenClawService,
+    PluginAnswer,
+)
 from anvil.hosts.services import failing
-from anvil.hosts.shell import NOT_FOUND, TIMED_OUT, Answer, Commands, HiddenLines, Reading, captured, reading, script
+from anvil.hosts.shell import Commands, script
 
-COMMAND_SECONDS = 120  # Loading its schema takes a small machine half a minute.
 READ_BACK_SECONDS = 60
 LIVE_EDIT_SECONDS = 15  # Releases that apply model edits by themselves need about three.
 PROBE_SECONDS = 120
 PAUSE_SECONDS = 3
+DECISION = "x-anvil-decision"
 
-# A non-login shell over SSH lacks ~/.local/bin, brew and nvm: the command goes through the login shell as one word.
-_RUN = f"""run() {{
-  if [ "$login" = true ]; then limited {COMMAND_SECONDS} "${{SHELL:-sh}}" -lc "$1" </dev/null
-  else limited {COMMAND_SECONDS} sh -c "$1" </dev/null; fi
-}}
-"""
+# A gateway that is not there is no error to every release: some exit 0 and say so in words.
 _RESTART = f"""login=$1
 limited() {{ shift; "$@"; }}
-{_RUN}run "openclaw gateway restart"
+{RUN}said=$(run "openclaw gateway restart")
+code=$?
+printf '%s\\n' "$said"
+case $said in
+  *"service management skipped"* | *"ateway service disabled"* | *"ateway service not "*)
+    echo "no gateway runs here that could be restarted: start it, then run harness_restart.py" >&2
+    exit 1 ;;
+esac
+exit "$code"
 """
-_FETCH = """command -v curl >/dev/null 2>&1 || exit 127
-curl -sS --noproxy '*' -m "$2" -K - -w '\\n%{http_code}\\n' "$1"
-"""
-_CHAT = """command -v curl >/dev/null 2>&1 || exit 127
-curl -sS --noproxy '*' -m "$2" -K - -w '\\n%{http_code}\\n' -H 'content-type: application/json' --data-binary "$3" "$1"
-"""
-
-
-class CliAnswer(Answer, frozen=True, kw_only=True):
-    version: str = ""
-
-
-class SchemaAnswer(Answer, frozen=True, kw_only=True):
-    schema: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-class ValidationAnswer(Answer, frozen=True, kw_only=True):
-    """`issues` and `warnings` as "path: message"; a valid document has no issues that count."""
-
-    valid: bool = False
-    issues: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-class ModelsAnswer(Answer, frozen=True, kw_only=True):
-    """`windows` maps `anvil/<preset>` to its window in tokens."""
-
-    windows: dict[str, int] = msgspec.field(default_factory=dict)
-
-
-class PluginAnswer(Answer, frozen=True, kw_only=True):
-    """`state` is "loaded" when its code runs; `hooks` are the typed ones; `access`: it may read conversations."""
-
-    state: str = ""
-    hooks: tuple[str, ...] = ()
-    access: bool = False
-
-
-class ReplyAnswer(Answer, frozen=True, kw_only=True):
-    code: int = 0
-    body: str = ""
-
-
-def _status(got: Reading) -> Answer:
-    if got.code == NOT_FOUND or ("not found" in got.text.lower() and got.code):
-        return Answer(status="tool_missing", error="openclaw is not on the login shell's PATH")
-    if got.code == TIMED_OUT:
-        return Answer(status="error", error=f"openclaw did not answer within {COMMAND_SECONDS} s")
-    return Answer(status="error" if got.code else "ok", error=got.text.strip()[-500:] if got.code else "")
-
-
-def _ran(command: str, login: bool, *more: str) -> StringCommand:
-    return captured(f"login=$1\n{_RUN}{command}", str(login).lower(), *more, limit=FILE_BYTES)
-
-
-def _object(text: str) -> dict[str, Any]:
-    """What was printed before the first `{` is the shell's and the release's chatter."""
-    return next((value for value in documents(text) if isinstance(value, dict)), {})
-
-
-def _told(got: Reading, key: str) -> dict[str, Any]:
-    """The first printed object that has `key`: a warning may be printed as JSON too."""
-    return next((value for value in documents(got.text) if isinstance(value, dict) and key in value), {})
-
-
-class OpenClawCli(FactBase[CliAnswer]):
-    def command(self, login: bool) -> StringCommand:
-        return _ran('run "openclaw --version"', login)
-
-    def process(self, output: list[str]) -> CliAnswer:
-        got = reading(output)
-        told = _status(got)
-        words = [word for word in got.text.split() if word[:1].isdigit()]
-        return CliAnswer(status=told.status, error=told.error, version=words[0] if words and told.ok else "")
-
-
-class OpenClawSchema(FactBase[SchemaAnswer]):
-    """The JSON Schema of its configuration, from which its features are read."""
-
-    def command(self, login: bool) -> StringCommand:
-        return _ran('run "openclaw config schema"', login)
-
-    def process(self, output: list[str]) -> SchemaAnswer:
-        got = reading(output)
-        told = _status(got)
-        return SchemaAnswer(status=told.status, error=told.error, schema=_object(got.text) if told.ok else {})
-
-
-class OpenClawValidation(FactBase[ValidationAnswer]):
-    """The gateway's own judgement of a configuration file."""
-
-    def command(self, login: bool, path: str) -> StringCommand:
-        chosen = "OPENCLAW_CONFIG_PATH=$2; export OPENCLAW_CONFIG_PATH\n"
-        return _ran(f'{chosen}run "openclaw config validate --json"', login, path)
-
-    def process(self, output: list[str]) -> ValidationAnswer:
-        got = reading(output)
-        told = _object(got.text)
-        if "valid" not in told:
-            said = _status(got)
-            return ValidationAnswer(status=said.status if not said.ok else "error", error=said.error or "no verdict")
-        issues, warnings = (_sentences(told.get(key)) for key in ("issues", "warnings"))
-        return ValidationAnswer(status="ok", valid=told["valid"] is True, issues=issues, warnings=warnings)
-
-
-def _sentences(rows: Any) -> tuple[str, ...]:
-    return tuple(f"{row.get('path', '')}: {row.get('message', '')}" for row in rows or () if isinstance(row, dict))
-
-
-class OpenClawModels(FactBase[ModelsAnswer]):
-    """The models of our provider as the gateway lists them."""
-
-    def command(self, login: bool) -> StringCommand:
-        return _ran('run "openclaw models list --provider anvil --json"', login)
-
-    def process(self, output: list[str]) -> ModelsAnswer:
-        got = reading(output)
-        told = _status(got)
-        rows = _object(got.text).get("models") or [row for row in documents(got.text) if isinstance(row, dict)]
-        windows = {str(row["key"]): int(row.get("contextWindow") or 0) for row in rows if "key" in row}
-        return ModelsAnswer(status=told.status, error=told.error, windows=windows)
-
-
-class OpenClawPlugin(FactBase[PluginAnswer]):
-    """One plugin as the release itself loads it from the live document."""
-
-    def command(self, login: bool, identity: str) -> StringCommand:
-        chosen = "PLUGIN=$2; export PLUGIN\n"
-        return _ran(f"{chosen}run 'openclaw plugins inspect \"$PLUGIN\" --runtime --json'", login, identity)
-
-    def process(self, output: list[str]) -> PluginAnswer:
-        got = reading(output)
-        told = _told(got, "plugin")
-        if "plugin" not in told:
-            said = _status(got)
-            return PluginAnswer(status=said.status if not said.ok else "error", error=said.error or "no answer")
-        return PluginAnswer(
-            status="ok",
-            state=str(told["plugin"].get("status") or ""),
-            hooks=tuple(str(row.get("name")) for row in told.get("typedHooks") or ()),
-            access=(told.get("policy") or {}).get("allowConversationAccess") is True,
-        )
-
-
-class Reply(FactBase[ReplyAnswer]):
-    """GET from the gateway; what curl reads on standard input (the authorisation header) is never on a command line."""
-
-    def command(self, url: str, seconds: int) -> StringCommand:
-        return captured(_FETCH, url, seconds)
-
-    def process(self, output: list[str]) -> ReplyAnswer:
-        return _reply(reading(output))
-
-
-class ChatReply(FactBase[ReplyAnswer]):
-    """POST of one chat completion from the gateway."""
-
-    def command(self, url: str, seconds: int, body: str) -> StringCommand:
-        return captured(_CHAT, url, seconds, body)
-
-    def process(self, output: list[str]) -> ReplyAnswer:
-        return _reply(reading(output))
-
-
-def _reply(got: Reading) -> ReplyAnswer:
-    if got.code == NOT_FOUND:
-        return ReplyAnswer(status="tool_missing", error="curl is not installed")
-    body, _, code = got.text.strip().rpartition("\n")
-    number = int(code) if code.strip().isdigit() else 0
-    return ReplyAnswer(
-        status="ok" if number else "absent", code=number, body=body, error="" if number else got.text.strip()
-    )
-
-
-def authorisation(token: str) -> HiddenLines:
-    """curl's configuration on standard input."""
-    return HiddenLines([f'header = "Authorization: Bearer {token}"\n'])
 
 
 @operation()
@@ -255,6 +87,10 @@ def reachable(health: ReplyAnswer, release: str) -> str:
     return "" if release in ("", answered) else f"release {answered or 'none'} answers, {release} was expected"
 
 
+def _object(text: str) -> dict[str, Any]:
+    return next((value for value in documents(text) if isinstance(value, dict)), {})
+
+
 @operation()
 def gateway_restarted(
     login: bool, wanted: Callable[[], dict[str, int]], applies_itself: Callable[[], bool], why: str
@@ -262,7 +98,7 @@ def gateway_restarted(
     """
     Restart the gateway, unless it has applied the change by itself.
 
-    + wanted: `anvil/<preset>` -> window that the running gateway must list
+    + wanted: `anvil/<preset>` -> window that the gateway must list
     + applies_itself: whether this release and this change need no restart
     """
     if state.is_executing and applies_itself() and _listed(host, login, wanted(), LIVE_EDIT_SECONDS) == "":
@@ -273,9 +109,33 @@ def gateway_restarted(
 
 
 @operation()
+def gateway_answers(login: bool) -> Commands:
+    """
+    Wait until a gateway answers on this machine: a restart takes 15 to 60 s. Changes nothing.
+    """
+    if not state.is_executing:
+        host.noop("known when the gateway runs the document")
+        return
+    if lacking := _settled(lambda: _silent(host, login), READ_BACK_SECONDS):
+        yield failing(f"gateway: {lacking}")
+
+
+def _silent(on: Host, login: bool) -> str:
+    told = on.get_fact(OpenClawService, login, _timeout=CONNECTION_SECONDS)
+    if not told.ok:
+        on.log_styled(f"WARN openclaw gateway status does not say whether it runs: {told.error}", fg="yellow")
+        return ""
+    if not told.answers:
+        return f"does not answer ({told.why or 'no reason given'}): start it, and read its log"
+    if not told.managed:
+        on.log_styled("WARN the gateway is not kept by a service manager: nobody starts it after a reboot", fg="yellow")
+    return ""
+
+
+@operation()
 def gateway_in_step(login: bool, wanted: Callable[[], dict[str, int]]) -> Commands:
     """
-    Wait until the running gateway lists every preset with its window. Changes nothing.
+    Wait until the gateway's release lists every preset with its window. Changes nothing.
     """
     if not state.is_executing:
         host.noop("known when the gateway runs the document")
@@ -292,10 +152,12 @@ def plugin_loaded(login: bool, identity: str, hook: str) -> Commands:
     if not state.is_executing:
         host.noop("known when the gateway runs the document")
         return
-    if lacking := _settled(
-        lambda: plugin_lacks(host.get_fact(OpenClawPlugin, login, identity), hook), READ_BACK_SECONDS
-    ):
-        yield failing(f"plugin {identity}: {lacking}")
+
+    def lacking() -> str:
+        return plugin_lacks(host.get_fact(OpenClawPlugin, login, identity, _timeout=CONNECTION_SECONDS), hook)
+
+    if found := _settled(lacking, READ_BACK_SECONDS):
+        yield failing(f"plugin {identity}: {found}")
 
 
 def plugin_lacks(told: PluginAnswer, hook: str) -> str:
@@ -313,7 +175,7 @@ def _listed(on: Host, login: bool, wanted: dict[str, int], seconds: int) -> str:
     """ "" once every model is listed with its window, else what is lacking when the time is up."""
 
     def lacking() -> str:
-        told = on.get_fact(OpenClawModels, login)
+        told = on.get_fact(OpenClawModels, login, _timeout=CONNECTION_SECONDS)
         return told.error or "; ".join(
             f"{key} has window {told.windows.get(key, 'none')}, not {window}"
             for key, window in wanted.items()
@@ -334,17 +196,17 @@ def _settled(lacking: Callable[[], str], seconds: int) -> str:
 
 
 @operation()
-def answers_through(base_url: str, presets: tuple[str, ...], token: str, exhausted: int) -> Commands:
+def answers_through(base_url: str, presets: tuple[str, ...], token: str, exhausted: Mapping[str, int]) -> Commands:
     """
     Ask each preset for one word, from the gateway. Changes nothing.
 
-    + exhausted: the router's answer when a preset is cloud-only by design
+    + exhausted: the status that is fine too for a preset that no local tier stands behind, by design
     """
     if not state.is_executing:
         host.noop("known when the router is live")
         return
     for preset in presets:
-        if problem := _spoken(base_url, preset, token, exhausted):
+        if problem := _spoken(base_url, preset, token, exhausted.get(preset, 200)):
             yield failing(f"{preset} through {base_url}: {problem}")
             return
 
@@ -353,9 +215,17 @@ def _spoken(base_url: str, preset: str, token: str, exhausted: int) -> str:
     message = {"role": "user", "content": "Reply with the single word: ready"}
     body = json.dumps({"model": f"anvil/{preset}", "messages": [message], "max_tokens": 64})
     url = f"{base_url}/chat/completions"
-    told = host.get_fact(ChatReply, url, PROBE_SECONDS, body, _stdin=authorisation(token))
-    if told.code == exhausted:
+    return unspoken(host.get_fact(PostReply, url, PROBE_SECONDS, body, _stdin=authorisation(token)), exhausted)
+
+
+def unspoken(told: ReplyAnswer, exhausted: int) -> str:
+    """Why this is no answer of the router, or ""."""
+    if told.code not in (200, exhausted):
+        return f"answers {told.code}" if told.code else told.error
+    if DECISION not in told.headers:
+        return f"answers {told.code} without {DECISION}: this is not the router"
+    if told.code != 200:
         return ""
     choices = _object(told.body).get("choices") or [{}]
     content = (choices[0].get("message") or {}).get("content")
-    return "" if told.code == 200 and content else f"answers {told.code or told.error} without content"
+    return "" if content else "answers 200 without content"

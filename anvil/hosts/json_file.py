@@ -34,20 +34,25 @@ while [ -L "$path" ] && [ "$hops" -lt 20 ]; do
   case $next in /*) path=$next ;; *) path=$(dirname "$path")/$next ;; esac
   hops=$((hops + 1))
 done
+[ ! -L "$path" ] || { echo "its links go in a circle"; exit 1; }
 [ -d "$(dirname "$path")" ] || exit 44
+if [ -w "$(dirname "$path")" ]; then echo writable; else echo read-only; fi
 echo "$path"
 """
 # Compare and swap: the file is moved in only over the very bytes it was made from.
 _SWAP = (
     DIGEST
-    + """path=$1 candidate=$2 expected=$3 backup=$4 keep=$5
-trap 'rm -f "$candidate"' EXIT
+    + """path=$1 candidate=$2 expected=$3 backup=$4 keep=$5 made=$6
+trap 'rm -f "$candidate" ${backup:+"$backup.new"}' EXIT
+[ "$(digest "$candidate")" = "$made" ] || { echo "another run writes $path at the same time: run again" >&2; exit 1; }
 if [ "$expected" = absent ]; then found=absent; [ ! -e "$path" ] || found=present
 else found=$(digest "$path"); fi
 [ "$found" = "$expected" ] || { echo "$path changed meanwhile, nothing was written: run again" >&2; exit 1; }
-if [ "$expected" != absent ] && [ ! -e "$backup" ]; then
-  cp -p "$path" "$backup" || { echo "no backup could be written, $path is unchanged" >&2; exit 1; }
+if [ "$expected" != absent ] && [ "$(digest "$backup" 2>/dev/null)" != "$expected" ]; then
+  { cp -p "$path" "$backup.new" && [ "$(digest "$backup.new")" = "$expected" ] && [ ! -d "$backup" ] &&
+    mv -f "$backup.new" "$backup"; } || { echo "no backup could be written, $path is unchanged: $backup" >&2; exit 1; }
 fi
+[ -z "$backup" ] || touch "$backup"
 mv -f "$candidate" "$path" || exit 1
 ls -1t "$path".anvil-???????? 2>/dev/null | tail -n "+$((keep + 1))" | while read -r old; do rm -f "$old"; done
 """
@@ -56,7 +61,10 @@ _DROP = 'rm -f "$1"'
 
 
 class PathAnswer(Answer, frozen=True, kw_only=True):
+    """`writable`: whether the path's folder lets this user make files."""
+
     path: str = ""
+    writable: bool = True
 
 
 class ResolvedPath(FactBase[PathAnswer]):
@@ -69,7 +77,8 @@ class ResolvedPath(FactBase[PathAnswer]):
         got = reading(output)
         if got.code:
             return PathAnswer(status="absent" if got.code == 44 else "error", error=got.text.strip())
-        return PathAnswer(status="ok", path=got.text.strip())
+        writable, _, path = got.text.strip().partition("\n")
+        return PathAnswer(status="ok", path=path, writable=writable == "writable")
 
 
 class Edit(Struct, frozen=True, kw_only=True):
@@ -100,29 +109,45 @@ def json_file(path: str, edit: Callable[[bytes | None], Edit], judge: Judge) -> 
     if live.status not in ("ok", "absent"):
         raise OperationError(f"{path}: cannot be read: {live.error}")
     current = live.content if live.ok else None
-    wanted = _edited(path, edit, current)
-    for note in wanted.notes:
-        warn(note.removeprefix("WARN ")) if note.startswith("WARN ") else announce(note)
-    if wanted.text is None:
+    wanted = edited(path, edit, current)
+    text = wanted.text
+    if not announced(path, wanted, created=not live.ok) or text is None:
         host.noop(f"{path} holds it already")
         return
-    announce(f"{path}: {'changed' if live.ok else 'created'}")
-    show_diff(path, wanted.before, wanted.after)
+    if not found.writable:
+        raise OperationError(f"{found.path}: its folder is not writable for this user; make it so, or run as its owner")
     stat = host.get_fact(FileState, found.path)
     candidate = f"{found.path}.anvil-candidate"
-    yield write_command(candidate, wanted.text, stat.mode or NEW_MODE, stat.ids)
+    yield write_command(candidate, text, stat.mode or NEW_MODE, stat.ids)
     if reasons := judge(host, candidate, found.path):
         yield script(_DROP, candidate)
         yield failing(f"{path}: its own program refuses the candidate: {'; '.join(reasons)}")
         return
     digest = hashlib.sha256(current).hexdigest() if current is not None else ""
-    backup = f"{found.path}.anvil-{digest[:8]}" if digest else ""
-    yield script(_SWAP, found.path, candidate, digest or "absent", backup, KEPT_BACKUPS)
-    if _edited(path, edit, host.get_fact(FileText, found.path).content).text is not None:
+    backup = backup_of(found.path, current) if current is not None else ""
+    made = hashlib.sha256(text.encode()).hexdigest()
+    yield script(_SWAP, found.path, candidate, digest or "absent", backup, KEPT_BACKUPS, made)
+    if edited(path, edit, host.get_fact(FileText, found.path).content).text is not None:
         yield failing(f"{path}: read back, it does not hold what was written")
 
 
-def _edited(path: str, edit: Callable[[bytes | None], Edit], current: bytes | None) -> Edit:
+def backup_of(path: str, content: bytes) -> str:
+    """Where a copy of exactly these bytes is kept."""
+    return f"{path}.anvil-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def announced(path: str, wanted: Edit, *, created: bool) -> bool:
+    """Says what an edit is about to do; False when it does nothing."""
+    for note in wanted.notes:
+        warn(note.removeprefix("WARN ")) if note.startswith("WARN ") else announce(note)
+    if wanted.text is None:
+        return False
+    announce(f"{path}: {'created' if created else 'changed'}")
+    show_diff(path, wanted.before, wanted.after)
+    return True
+
+
+def edited(path: str, edit: Callable[[bytes | None], Edit], current: bytes | None) -> Edit:
     try:
         return edit(current)
     except ValueError as refused:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from anvil.deploys.gateway import plugin_texts
+from anvil.deploys.gateway_document import plugin_texts
 from tests.clients.test_openclaw_config import RELEASES, node
 from tests.deploys.test_full_local import REPO, TOKEN, House, free_ports
 

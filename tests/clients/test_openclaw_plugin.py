@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from anvil.deploys.gateway import PLUGIN, plugin_id, plugin_texts
+from anvil.deploys.gateway_document import PLUGIN, plugin_id, plugin_texts
 from anvil.harness import openclaw
 from anvil.harness.json5_document import dumped
 from anvil.harness.model import Model, Router

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from anvil.hosts.gateway import OpenClawValidation
+from anvil.hosts.openclaw import OpenClawValidation
 from tests.deploys.play import fact
 from tests.deploys.test_full_local import House
 
@@ -36,6 +36,7 @@ def test_every_row_of_a_gateway(house: House) -> None:
     assert levels == {
         "router": "FAIL",
         "openclaw": "PASS",
+        "running": "PASS",
         "document": "PASS",
         "token": "FAIL",
         "in step": "WARN",

@@ -98,6 +98,8 @@ elif asked.startswith("models list"):
     rows = json.load(open(home + "/.openclaw/openclaw.json"))["models"]["providers"]["anvil"]["models"]
     listed = [{{"key": "anvil/" + row["id"], "contextWindow": row["contextWindow"]}} for row in rows]
     print(json.dumps({{"models": listed}}))
+elif asked == "gateway status --json":
+    print(json.dumps({{"rpc": {{"ok": True}}, "service": {{"loaded": True}}}}, indent=2))
 elif asked == "gateway restart":
     open(home + "/restarts", "a").write("restarted\\n")
 """
@@ -240,9 +242,22 @@ def test_a_candidate_profile_is_judged_before_it_is_live(house: House) -> None:
     assert "REJECTED" in house.said
     assert house.healthz()["release"] == staged
 
-    house.totals("full", "-y", "--data", "profile=inventory")
-    assert house.healthz()["release"] != staged
+    house.write(context=3072)  # the release is another now, and the candidate's profile not the inventory's
+    refused, _ = house.pyinfra("full", "-y")
+    assert refused == 1
+    assert "promoted as a candidate" in house.said
+    row["decision"] = "allow"
+    document = {"schema": schema, "mode": "live", "eval_max": 25.0, "entries": [row]}
+    house.topology.with_name("profile.json").write_text(json.dumps(document))
+    text = house.topology.read_text()
+    house.topology.write_text(text.replace("settle_s = 1", 'settle_s = 1\nprofile = "profile.json"'))
+    house.totals("full", "-y")
     assert house.evidence()[-1]["source"] == "inventory"
+
+    staged = house.healthz()["release"]
+    house.write()
+    house.totals("full", "-y")
+    assert house.healthz()["release"] != staged
 
 
 @pytest.mark.timeout(120)

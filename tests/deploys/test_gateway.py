@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from anvil.deploys.gateway import plugin_id, plugin_texts
+from anvil.deploys.gateway_document import plugin_id, plugin_texts
 from anvil.hosts.gateway import (
     answers_through,
+    gateway_answers,
     gateway_in_step,
     gateway_restarted,
     plugin_loaded,
@@ -28,6 +29,7 @@ echo "some plugin chatter"
 case "$*" in
   "models list --provider anvil --json") cat "{home}/models.json" ;;
   'plugins inspect mine --runtime --json') cat "{home}/plugin.json" || {{ echo '{{"ok": false}}'; exit 1; }} ;;
+  "gateway status --json") cat "{home}/status.json" ;;
   "gateway restart") echo restarted >> "{home}/restarts" ;;
   *) exit 64 ;;
 esac
@@ -228,8 +230,10 @@ def test_a_gateway_that_applied_it_by_itself_is_not_restarted(gateway: Gateway) 
 @pytest.fixture
 def router() -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        def answer(self, code: int, body: dict[str, Any]) -> None:
+        def answer(self, code: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
             self.send_response(code)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(json.dumps(body).encode())
 
@@ -243,10 +247,17 @@ def router() -> Iterator[str]:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if asked["model"] == "anvil/chat" and self.headers["authorization"] == "Bearer canary-token":
+            ours = {"x-anvil-decision": "dec_1"}
+            if self.headers["authorization"] != "Bearer canary-token":
+                self.answer(401, {}, ours)
+            elif asked["model"] == "anvil/chat":
+                self.answer(200, {"choices": [{"message": {"content": "ready"}}]}, ours)
+            elif asked["model"] == "anvil/silent":
+                self.answer(200, {"choices": [{"message": {"content": ""}}]}, ours)
+            elif asked["model"] == "anvil/elsewhere":
                 self.answer(200, {"choices": [{"message": {"content": "ready"}}]})
             else:
-                self.answer(500, {})
+                self.answer(503, {"error": {"message": "no tier is left"}}, ours)
 
         def log_message(self, *_: object) -> None:
             """Keep the test output clean."""
@@ -289,9 +300,88 @@ def test_a_preset_without_a_tier_is_named(router: str, caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize(
-    ("preset", "exhausted", "fails"), [("chat", 503, False), ("planning", 503, True), ("planning", 500, False)]
+    ("preset", "exhausted", "problem"),
+    [
+        ("chat", {}, ""),
+        ("planning", {}, "answers 503"),
+        ("planning", {"planning": 503}, ""),
+        ("planning", {"chat": 503}, "answers 503"),
+        ("planning", {"planning": 500}, "answers 503"),
+        ("chat", {"chat": 503}, ""),
+        ("silent", {"silent": 503}, "answers 200 without content"),
+        ("elsewhere", {}, "this is not the router"),
+    ],
 )
-def test_one_word_through_the_router(router: str, preset: str, exhausted: int, fails: bool) -> None:
+def test_one_word_through_the_router(
+    router: str, preset: str, exhausted: dict[str, int], problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
     arguments = {"base_url": router, "presets": (preset,), "token": "canary-token", "exhausted": exhausted}
     run = play((answers_through, arguments))
-    assert (bool(run.error), run.total_changed) == (fails, 0)
+    assert (bool(run.error), run.total_changed) == (bool(problem), 0)
+    assert problem in caplog.text
+
+
+def test_a_router_that_refuses_the_token_or_is_not_there_is_told(caplog: pytest.LogCaptureFixture, router: str) -> None:
+    caplog.set_level("DEBUG")
+    arguments = {"base_url": router, "presets": ("chat",), "token": "wrong", "exhausted": {"chat": 503}}
+    assert play((answers_through, arguments)).error
+    assert "answers 401" in caplog.text
+    assert play((answers_through, {**arguments, "base_url": "http://127.0.0.1:9/v1"})).error
+    assert "connect" in caplog.text
+
+
+STATUS = {
+    "answers": {"rpc": {"ok": True}, "service": {"loaded": True}},
+    "unmanaged": {"rpc": {"ok": True}, "service": {"loaded": False}},
+    "locked": {"rpc": {"ok": False, "kind": "auth"}, "service": {"loaded": True}},
+    "down": {"rpc": {"ok": False, "kind": "connect", "error": "ECONNREFUSED"}, "service": {"loaded": False}},
+    "old": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "problem", "warning"),
+    [
+        ("answers", "", ""),
+        ("locked", "", ""),
+        ("unmanaged", "", "nobody starts it after a reboot"),
+        ("old", "", "does not say whether it runs"),
+        ("down", "does not answer (ECONNREFUSED)", ""),
+    ],
+)
+def test_a_gateway_must_answer_before_it_counts_as_read_back(
+    gateway: Gateway,
+    state: str,
+    problem: str,
+    warning: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setattr("anvil.hosts.gateway.READ_BACK_SECONDS", 0)
+    monkeypatch.setattr("anvil.hosts.gateway.PAUSE_SECONDS", 0.01)
+    if STATUS[state] is not None:
+        (gateway.home / "status.json").write_text(json.dumps(STATUS[state], indent=2))
+    run = play((gateway_answers, {"login": True}))
+    assert (bool(run.error), run.total_changed) == (bool(problem), 0)
+    assert problem in caplog.text
+    assert warning in caplog.text
+    assert bool(warning) == ("WARN" in caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("Gateway restart failed: Error: service management skipped: non-default state dir", 1),
+        ("Gateway service disabled.", 0),  # 2026.6 without a service: nothing was restarted
+    ],
+)
+def test_a_restart_without_a_gateway_says_so(
+    gateway: Gateway, said: str, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    (gateway.home / "bin" / "openclaw").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
+    arguments = {"login": True, "wanted": dict, "applies_itself": lambda: False, "why": "test"}
+    assert play((gateway_restarted, arguments)).error
+    assert "no gateway runs here that could be restarted: start it" in caplog.text
