@@ -37,10 +37,11 @@ def offers(config: RouterConfig, policy: Policy) -> list[Offer]:
             window = max(tier.context_limit for tier in tiers)
             found.append(Offer(preset, title(preset), f"anvil preset: {title(preset).lower()}", window))
     if config.pins:
+        shadowed = {name.lower() for name in config.presets}  # asking for these ids gives the preset
         found += [
             Offer(tier.id, title(tier.id), f"anvil {tier.privacy} tier", tier.context_limit)
             for tier in config.tiers
-            if policy.is_bound(tier.id)
+            if policy.is_bound(tier.id) and tier.id.lower() not in shadowed
         ]
     return found
 

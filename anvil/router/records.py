@@ -51,7 +51,7 @@ def build(runtime: Runtime, exchange: Exchange) -> Decision:
         caller_model=runtime.scrubber.word(model) if model is not None else None,
         intent=_intent(exchange.intent, turn, urgency),
         work_class=exchange.intent.work_class if exchange.intent is not None else None,
-        needs=_needs(turn),
+        needs=_needs(exchange.intent, turn),
         requested_tiers=policy.requested if policy is not None else (),
         dropped=policy.dropped if policy is not None else _NO_DROPS,
         gate_note=policy.gate_note if policy is not None else "",
@@ -109,7 +109,7 @@ def _intent(intent: Intent | None, turn: Turn | None, urgency: str | None) -> In
     if intent is None or turn is None:
         return None
     signals = IntentSignals(
-        token_estimate=turn.signals.words,
+        token_estimate=max(intent.token_estimate, turn.signals.words),
         thinking_enabled=turn.signals.thinking,
         has_tools=turn.signals.has_tools,
         matched_keywords=intent.matched_keywords,
@@ -124,12 +124,12 @@ def _intent(intent: Intent | None, turn: Turn | None, urgency: str | None) -> In
     )
 
 
-def _needs(turn: Turn | None) -> Needs | None:
+def _needs(intent: Intent | None, turn: Turn | None) -> Needs | None:
     if turn is None:
         return None
     signals = turn.signals
     return Needs(
-        context=signals.words,
+        context=signals.words if intent is None else max(intent.token_estimate, signals.words),
         tools=signals.tool_artifacts,
         images=signals.images > 0,
         documents=signals.documents > 0,

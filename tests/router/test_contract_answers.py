@@ -214,6 +214,8 @@ def test_route_signals(house: Running) -> None:
     for ignored in ("x", 5, ["a"], {"token_estimate": True}, {"token_estimate": -1}, {"token_estimate": 3000.5}):
         assert route(house, model="chat", signals=ignored)["provider"] == "fast-local"
     assert route(house, model="chat", signals={"token_estimate": 3000})["provider"] == "heavy-local"
+    record = house.last()  # what a replay needs to come to the same tier
+    assert (record["needs"]["context"], record["intent"]["signals"]["token_estimate"]) == (3000, 3000)
     assert route(house, model="x", signals={"work_class": "planning-ish", "token_estimate": 0})["confidence"] == 0.5
     assert route(house, model="x", signals={"work_class": "quick-edit"})["reason"].startswith("preset='quick-edit'")
     too_large = house.client.post("/v1/route", json={"model": "chat", "signals": {"token_estimate": 5000}})
@@ -226,6 +228,12 @@ def test_route_signals(house: Running) -> None:
     for bad in (b"[]", b"{", b'{"messages": 5}', b'{"model": 5}', b'"x"'):
         answer = house.client.post("/v1/route", content=bad)
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request"), bad
+
+
+def test_a_shadowed_tier_is_not_listed_twice(tier: Tiers, router: Routers) -> None:
+    text = config_toml(tier_toml("chat", tier().url), tier_toml("Big", tier().url), presets={"Chat": ["Big"]})
+    listed = router(text).client.get("/v1/models").json()["data"]
+    assert [row["id"] for row in listed] == ["Chat", "Big"]
 
 
 def test_an_anthropic_system_counts_for_advice(house: Running) -> None:
