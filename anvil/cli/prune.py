@@ -16,11 +16,11 @@ from anvil.cli.exit_codes import FAILED
 from anvil.cli.models import image_of, scanned
 from anvil.cli.recipes import REGISTRY
 from anvil.lab.models import volume
-from anvil.lab.prune import plan as planning
 from anvil.lab.prune import removal, rows
-from anvil.lab.prune.plan import Candidate, Item, Plan
 from anvil.lab.recipes import registry
+from anvil.topology import retention
 from anvil.topology.model import Topology
+from anvil.topology.retention import Candidate, Item, Plan
 
 SCHEMA = "anvil.prune/v1"
 
@@ -71,24 +71,24 @@ def prune(
         found = rows.candidates(place.found, _computes(site), place.shown)
         roots = {each.folder.parent for each in place.found}
     try:
-        planning.check_protection(asked, found)
-    except planning.UnknownProtection as error:
+        retention.check_protection(asked, found)
+    except retention.UnknownProtection as error:
         raise stop(f"--protect: {error}") from None
     kept = Kept(asked, _texts(site, file), host, parts.docker)
     try:
         named = kept.now(found)
     except rows.DockerHangs as error:
         raise stop(str(error), FAILED) from None
-    made = planning.plan(
+    made = retention.plan(
         found,
         named,
         now=parts.clock(),
-        gguf_taken=site is None or rows.takes_gguf(site),
+        gguf_taken=site is None or retention.takes_gguf(site),
         include_servable=include_servable,
     )
     done = removal.remove(made.doomed(), roots, kept.still) if execute else None
     if as_json:
-        document(SCHEMA, {**msgspec.to_builtins(made), "executed": done})
+        document(SCHEMA, {**msgspec.to_builtins(made), "candidates": found, "executed": done})
     else:
         _print(made)
     if done is not None:
@@ -106,7 +106,7 @@ class Kept(NamedTuple):
     def now(self, found: tuple[Candidate, ...]) -> set[str]:
         repos = {row.repo for row in found}
         live = [*rows.container_texts(self.host, self.docker), *([] if self.host else rows.open_files())]
-        return {*self.asked, *planning.named_in([*self.texts, *live], repos)}
+        return {*self.asked, *retention.named_in([*self.texts, *live], repos)}
 
     def still(self, item: Item) -> bool:
         row = Candidate(repo=item.repo, path=item.path, size_bytes=item.size_bytes)
@@ -123,7 +123,7 @@ def _computes(site: Topology | None) -> tuple[str, ...]:
 
 def _texts(site: Topology | None, file: Path) -> list[str]:
     """What topology and recipes name. A registry that cannot be read protects nothing, so it stops the command."""
-    texts = rows.topology_texts(site) if site else []
+    texts = retention.topology_texts(site) if site else []
     if file == REGISTRY and not file.exists():
         return texts
     try:

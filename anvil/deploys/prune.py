@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from msgspec import Struct
+import msgspec
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
 from anvil.deploys import options
 from anvil.deploys.site import Site, each, here
-from anvil.hosts.cache import CachedModel, ModelsAnswer, NamedByContainers, VolumeModels, models_removed
-from anvil.topology.repositories import stands_in
+from anvil.hosts.cache import NamedByContainers, VolumeModels, models_removed
+from anvil.topology import retention
+from anvil.topology.retention import Candidate, Item, Plan
 
 # Where `anvil recipes` keeps its registry; also looked for beside the topology.
 RECIPES = Path("inventory/recipes.toml")
-
-
-class Plan(Struct, frozen=True, kw_only=True):
-    """`kept` are repositories somebody names; `doomed` is what a run with `execute=true` removes."""
-
-    kept: tuple[str, ...]
-    spared: tuple[CachedModel, ...]
-    doomed: tuple[CachedModel, ...]
 
 
 @deploy("Cache")
@@ -38,13 +32,18 @@ def pruned() -> None:
     found = {volume: _models(site, volume, place.image) for volume in _volumes(site)}
     if not found:
         return
-    refuse_unknown(protect, {model.repo for answer in found.values() for model in answer.models})
+    refuse_unknown(protect, [model for models in found.values() for model in models])
     texts = _texts(site)
     for volume in each(tuple(v.name for v in site.topology.volumes.values())):
         if volume not in found:
             continue
-        made = plan(
-            found[volume].models, texts, _named(site, found[volume]), protect, options.flag("include_servable", False)
+        kept = {*protect, *_running(site, found[volume]), *retention.named_in(texts, _repos(found[volume]))}
+        made = retention.plan(
+            found[volume],
+            kept,
+            now=time.time(),
+            gguf_taken=retention.takes_gguf(site.topology),
+            include_servable=options.flag("include_servable", False),
         )
         for line in lines(volume, made):
             host.log(line)
@@ -54,7 +53,7 @@ def pruned() -> None:
                 volume=volume,
                 image=place.image,
                 root=site.root,
-                doomed={model.path: model.repo for model in made.doomed},
+                doomed={item.path: (item.repo, item.reason) for item in made.doomed()},
             )
 
 
@@ -63,16 +62,20 @@ def _volumes(site: Site) -> tuple[str, ...]:
     return tuple(volume for volume in site.made.docker_volumes if volume in caches)
 
 
-def _models(site: Site, volume: str, image: str) -> ModelsAnswer:
+def _models(site: Site, volume: str, image: str) -> tuple[Candidate, ...]:
     answer = host.get_fact(VolumeModels, volume, image)
     if not answer.ok:
         raise PyinfraError(f"{site.name}: volume {volume} cannot be read with {image}: {answer.error or answer.status}")
-    return answer
+    return tuple(msgspec.convert(msgspec.to_builtins(model), Candidate) for model in answer.models)
 
 
-def _named(site: Site, found: ModelsAnswer) -> tuple[str, ...]:
+def _repos(models: Iterable[Candidate]) -> tuple[str, ...]:
+    return tuple(model.repo for model in models)
+
+
+def _running(site: Site, found: tuple[Candidate, ...]) -> tuple[str, ...]:
     """Raises PyinfraError: without docker's word on what runs, nothing may be planned."""
-    answer = host.get_fact(NamedByContainers, tuple(model.repo for model in found.models))
+    answer = host.get_fact(NamedByContainers, _repos(found))
     if not answer.ok:
         raise PyinfraError(f"{site.name}: what the containers use is unknown: {answer.error or answer.status}")
     return answer.names
@@ -80,7 +83,7 @@ def _named(site: Site, found: ModelsAnswer) -> tuple[str, ...]:
 
 def _texts(site: Site) -> list[str]:
     """Whatever mode, state or comment: a name that stands in the topology or in a recipe keeps its model."""
-    texts = [str(site.topology)]
+    texts = retention.topology_texts(site.topology)
     for file in (site.built.file, RECIPES, site.built.file.parent / RECIPES.name):
         try:
             texts.append(file.read_text(encoding="utf-8"))
@@ -91,44 +94,29 @@ def _texts(site: Site) -> list[str]:
     return texts
 
 
-def refuse_unknown(protect: Iterable[str], known: Collection[str]) -> None:
-    """Raises PyinfraError for an id that is in no volume: it may be misspelt, so nothing may go."""
-    here = {repo.lower() for repo in known}
-    unknown = [repo for repo in protect if repo.lower() not in here]
-    if unknown:
-        raise PyinfraError(
-            f"--data protect={','.join(unknown)}: no volume of this machine holds it; nothing was removed"
-        )
-
-
-def plan(
-    models: Iterable[CachedModel],
-    texts: Iterable[str],
-    running: Collection[str],
-    protect: Collection[str],
-    include_servable: bool,
-) -> Plan:
-    """Interrupted downloads may go; whole models only when asked for. Hazards are shown and never decide."""
-    whole = "\n".join(texts).lower()
-    asked = {repo.lower() for repo in (*running, *protect)}
-    rows = sorted(models, key=lambda model: (-model.size_bytes, model.repo))
-    kept = {model.repo for model in rows if model.repo.lower() in asked or stands_in(model.repo.lower(), whole)}
-    free = [model for model in rows if model.repo not in kept]
-    doomed = tuple(model for model in free if include_servable or model.reason == "incomplete")
-    return Plan(kept=tuple(sorted(kept)), spared=tuple(model for model in free if model not in doomed), doomed=doomed)
+def refuse_unknown(protect: Collection[str], found: Iterable[Candidate]) -> None:
+    """Raises PyinfraError for an id that is in no volume."""
+    try:
+        retention.check_protection(protect, found)
+    except retention.UnknownProtection as error:
+        raise PyinfraError(f"--data protect={','.join(protect)}: no volume of this machine holds it: {error}") from None
 
 
 def lines(volume: str, made: Plan) -> list[str]:
-    """The plan as a table, biggest first, with its sum."""
-    rows = [("remove", model) for model in made.doomed] + [("unused", model) for model in made.spared]
+    """The plan as a table, biggest first, with its sums."""
     told = [
-        f"{volume}: {mark}  {model.size_bytes:>15}  {model.repo}  {'; '.join((model.reason, *model.hazards))}"
-        for mark, model in rows
+        f"{volume}: {'remove' if item.delete else 'unused'}  {item.size_bytes:>15}  {item.repo}"
+        f"  {'; '.join((item.reason, *item.hazards))}"
+        for item in made.items
     ]
-    total = sum(model.size_bytes for model in made.doomed)
-    spared = sum(model.size_bytes for model in made.spared)
+    doomed = made.doomed()
+    spared = [item for item in made.items if not item.delete]
     return [
         *told,
-        f"{volume}: {len(made.kept)} kept; {len(made.doomed)} to remove, {total} bytes (--data execute=true);"
-        f" {len(made.spared)} unused, {spared} bytes (--data include_servable=true)",
+        f"{volume}: {len(made.protected)} kept; {_sum(doomed)} to remove (--data execute=true);"
+        f" {_sum(spared)} unused (--data include_servable=true)",
     ]
+
+
+def _sum(items: Collection[Item]) -> str:
+    return f"{len(items)} models, {sum(item.size_bytes for item in items)} bytes"

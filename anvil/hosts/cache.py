@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationValueError
 from pyinfra.api.facts import FactBase
@@ -45,12 +46,16 @@ exit $status"""
 
 
 class CachedModel(Struct, frozen=True, kw_only=True):
-    """One row of the plan. `path` is inside the container that scanned; sizes in bytes."""
+    """One model of a cache, as `anvil prune` found it. `path` is inside the container that scanned; sizes in bytes,
+    times in epoch seconds."""
 
     repo: str
     path: str
     size_bytes: int
-    reason: str
+    format: str = "?"
+    whole: bool = True
+    real: bool = True
+    incomplete_since: float | None = None
     hazards: tuple[str, ...] = ()
 
 
@@ -76,17 +81,10 @@ class VolumeModels(FactBase[ModelsAnswer]):
         plan: dict[str, Any] = next((each for each in documents(got.text) if isinstance(each, dict)), {})
         if plan.get("schema") != "anvil.prune/v1":
             return ModelsAnswer(status="error", error=f"`anvil prune` answered {got.text[:200]!r}")
-        return ModelsAnswer(status="ok", models=tuple(_model(row) for row in plan["items"]))
-
-
-def _model(row: dict[str, Any]) -> CachedModel:
-    return CachedModel(
-        repo=row["repo"],
-        path=row["path"],
-        size_bytes=row["size_bytes"],
-        reason=row["reason"],
-        hazards=tuple(row["hazards"]),
-    )
+        try:
+            return ModelsAnswer(status="ok", models=msgspec.convert(plan.get("candidates"), tuple[CachedModel, ...]))
+        except msgspec.ValidationError:
+            return ModelsAnswer(status="error", error="the router's image is too old for this: it lists no models")
 
 
 class NamedByContainers(FactBase[NamesAnswer]):
@@ -106,27 +104,27 @@ class NamedByContainers(FactBase[NamesAnswer]):
 
 
 @operation()
-def models_removed(volume: str, image: str, root: str, doomed: Mapping[str, str]) -> Commands:
+def models_removed(volume: str, image: str, root: str, doomed: Mapping[str, tuple[str, str]]) -> Commands:
     """
     Remove cached models from a volume for good.
 
-    + doomed: the folder of each, and its repository; what a container names meanwhile is left alone
+    + doomed: the folder of each, and the repository and why it goes; what a container names meanwhile is left alone
     """
     for path in doomed:
         if not _FOLDER.fullmatch(path) or ".." in path:
             raise OperationValueError(f"{path!r} is no model folder of a cache")
     live = host.get_fact(VolumeModels, volume, image)
-    named = host.get_fact(NamedByContainers, tuple(doomed.values()))
+    named = host.get_fact(NamedByContainers, tuple(repo for repo, _ in doomed.values()))
     if not live.ok or not named.ok:
         yield failing(f"{volume}: {live.error or named.error}")
         return
     there = {model.path: model for model in live.models}
-    paths = [path for path, repo in doomed.items() if path in there and repo not in named.names]
+    paths = [path for path, (repo, _) in doomed.items() if path in there and repo not in named.names]
     if not paths:
         host.noop(f"{volume}: nothing to remove")
         return
     for path in paths:
-        announce(f"{volume}: {doomed[path]}: {there[path].size_bytes} bytes, {there[path].reason}: removed")
+        announce(f"{volume}: {doomed[path][0]}: {there[path].size_bytes} bytes, {doomed[path][1]}: removed")
     mount = ("-v", f"{volume}:{MOUNT}", "--user", "0:0", "--entrypoint", "sh", image)
     run = ("docker", "run", "--rm", "--pull", "never", "--network", "none", "--read-only")
     yield locked(root, *run, *mount, "-c", _REMOVE, "remove", *paths)

@@ -147,7 +147,7 @@ def test_a_cache_is_pruned_only_of_what_nobody_names(lab: Lab, second: Run, tmp_
         data = ("--data", "protect=org/kept")
         plan = lab.deploy("cache_prune.py", "-y", *data, topology=cached)
         assert (plan.code, plan.changed) == (0, []), plan.story
-        assert "1 kept; 1 to remove, 2 bytes" in plan.story
+        assert "1 kept; 1 models, 2 bytes to remove" in plan.story
         run = lab.deploy("cache_prune.py", "-y", *data, "--data", "execute=true", topology=cached)
         assert run.code == 0, run.story
         assert lab.ssh("forge", f"{volume} 'ls /c/hub; ls /c'").split() == ["models--org--kept", WEIGHTS, "hub"]

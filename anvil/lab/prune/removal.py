@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from anvil.lab.prune.plan import Item
+from anvil.topology.retention import Item
 
 
 class Skipped(Struct, frozen=True):

@@ -8,13 +8,10 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from anvil.lab.models.cache import Found, document, files
 from anvil.lab.models.facts import facts, is_real
 from anvil.lab.models.index import advice
-from anvil.lab.prune.plan import Candidate
-from anvil.topology.model import Custom, LlamaCpp, Topology
+from anvil.topology.retention import Candidate
 
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.\w+)")
 _WEIGHTS = (".safetensors", ".gguf", ".bin")
@@ -58,15 +55,6 @@ def whole(snapshot: Path) -> bool:
 
 def _values(table: object) -> Iterator[str]:
     yield from (str(value) for value in (table.values() if isinstance(table, dict) else ()))
-
-
-def topology_texts(topology: Topology) -> list[str]:
-    """Every word of serves and tiers, whatever mode or state: a draft model in an extra argument counts too."""
-    return [msgspec.json.encode([topology.serves, topology.tiers]).decode()]
-
-
-def takes_gguf(topology: Topology) -> bool:
-    return any(isinstance(serve, LlamaCpp | Custom) for serve in topology.serves.values())
 
 
 Run = Callable[[Sequence[str]], str | None]

@@ -1,4 +1,4 @@
-"""A prune never proposes what anybody names, and never more than was asked for."""
+"""The deploy that prunes a volume plans by the same rules as `anvil prune` (tests/unit/topology/test_retention.py)."""
 
 from __future__ import annotations
 
@@ -6,73 +6,39 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pyinfra.api.exceptions import OperationValueError, PyinfraError
 
 from anvil.deploys import prune
-from anvil.hosts.cache import CachedModel, NamedByContainers, VolumeModels, models_removed
+from anvil.hosts.cache import NamedByContainers, VolumeModels, models_removed
+from anvil.topology import retention
+from anvil.topology.retention import Candidate
 
 
-def model(repo: str, size: int = 1, reason: str = "unreferenced", hazards: tuple[str, ...] = ()) -> CachedModel:
+def model(repo: str, size: int = 1, **more: Any) -> Candidate:
     path = f"/cache/hub/models--{repo.replace('/', '--')}"
-    return CachedModel(repo=repo, path=path, size_bytes=size, reason=reason, hazards=hazards)
+    return Candidate(repo=repo, path=path, size_bytes=size, **more)
 
 
-ALL = (model("a/small", 1), model("b/half", 5, "incomplete"), model("c/big", 9, hazards=("warn: slow",)))
-
-
-def made(**given: Any) -> prune.Plan:
-    return prune.plan(ALL, **{"texts": (), "running": (), "protect": (), "include_servable": False, **given})
-
-
-def test_only_interrupted_downloads_unless_more_is_asked_for() -> None:
-    assert [each.repo for each in made().doomed] == ["b/half"]
-    assert [each.repo for each in made().spared] == ["c/big", "a/small"]
-    assert [each.repo for each in made(include_servable=True).doomed] == ["c/big", "b/half", "a/small"]
-
-
-@pytest.mark.parametrize(
-    "named",
-    [
-        {"texts": ['repo = "C/Big"']},
-        {"texts": ["--speculative /root/hub/models--c--big/snapshots/1"]},
-        {"running": ["c/big"]},
-        {"protect": ["C/big"]},
-    ],
-)
-def test_what_anybody_names_stays(named: dict[str, Any]) -> None:
-    plan = made(include_servable=True, **named)
-    assert plan.kept == ("c/big",)
-    assert [each.repo for each in plan.doomed] == ["b/half", "a/small"]
-
-
-def test_a_name_that_only_begins_alike_keeps_nothing() -> None:
-    assert made(texts=["c/big-2 xc/big c/big.v2"], include_servable=True).kept == ()
+HALF: dict[str, Any] = {"whole": False, "incomplete_since": 0.0}
+ALL = (model("a/small", 1), model("b/half", 5, **HALF), model("c/big", 9, hazards=("warn: slow",)))
 
 
 def test_a_misspelt_protection_stops_everything() -> None:
-    prune.refuse_unknown(["A/small"], {"a/small"})
-    with pytest.raises(PyinfraError, match="protect=a/smal: no volume of this machine holds it"):
-        prune.refuse_unknown(["a/small", "a/smal"], {"a/small"})
+    prune.refuse_unknown(["A/small"], ALL)
+    with pytest.raises(PyinfraError, match="no volume of this machine holds it: not in the scan: a/smal;"):
+        prune.refuse_unknown(["a/small", "a/smal"], ALL)
 
 
-def test_the_table_has_exact_bytes_hazards_and_the_sum() -> None:
-    told = prune.lines("w", made(include_servable=True))
-    assert told[0].split() == ["w:", "remove", "9", "c/big", "unreferenced;", "warn:", "slow"]
-    assert "0 kept; 3 to remove, 15 bytes" in told[-1]
-
-
-NAMES = st.from_regex(r"[a-z]{1,3}/[a-z0-9.-]{1,4}", fullmatch=True)
-
-
-@given(st.lists(NAMES, unique=True), st.sets(NAMES), st.booleans())
-def test_no_named_repository_is_ever_doomed(repos: list[str], named: set[str], everything: bool) -> None:
-    rows = [model(repo, reason="incomplete") for repo in repos]
-    plan = prune.plan(rows, [f'repo = "{repo}"' for repo in named], (), (), everything)
-    assert not {each.repo for each in plan.doomed} & named
-    assert len(plan.kept) + len(plan.doomed) + len(plan.spared) == len(repos)
+def test_the_table_has_exact_bytes_hazards_and_the_sums() -> None:
+    told = prune.lines("w", retention.plan(ALL, ["A/Small"], now=1e9))
+    assert [line.split()[:5] for line in told[:-1]] == [
+        ["w:", "unused", "9", "c/big", "unreferenced;"],
+        ["w:", "remove", "5", "b/half", "incomplete"],
+    ]
+    assert told[0].endswith("; warn: slow")
+    assert told[-1].startswith("w: 1 kept; 1 models, 5 bytes to remove (--data execute=true); 1 models, 9 bytes unused")
 
 
 def said(text: str, code: int = 0) -> list[str]:
@@ -80,9 +46,13 @@ def said(text: str, code: int = 0) -> list[str]:
 
 
 def test_a_scan_is_read_and_anything_else_is_an_error() -> None:
-    row = {"repo": "a/b", "path": "/cache/models--a--b", "size_bytes": 3, "reason": "incomplete", "hazards": ["h"]}
-    answer = VolumeModels().process(said("noise\n" + json.dumps({"schema": "anvil.prune/v1", "items": [row]})))
-    assert [(each.repo, each.size_bytes, each.hazards) for each in answer.models] == [("a/b", 3, ("h",))]
+    row = {**msgspec.to_builtins(ALL[1]), "hazards": ["h"]}
+    plan = {"schema": "anvil.prune/v1", "items": [], "candidates": [row]}
+    answer = VolumeModels().process(said("noise\n" + json.dumps(plan)))
+    assert [msgspec.convert(msgspec.to_builtins(each), Candidate) for each in answer.models] == [
+        model("b/half", 5, hazards=("h",), **HALF)
+    ]
+    assert "too old for this" in VolumeModels().process(said(json.dumps({**plan, "candidates": None}))).error
     assert VolumeModels().process(said("", 0)).status == "error"
     assert VolumeModels().process(said("Error: No such volume", 1)).status == "absent"
     assert NamedByContainers().process(said("named a/b\nnamed c/d")).names == ("a/b", "c/d")
@@ -94,4 +64,4 @@ def test_a_scan_is_read_and_anything_else_is_an_error() -> None:
 )
 def test_a_path_that_is_no_model_folder_is_refused(path: str) -> None:
     with pytest.raises(OperationValueError):
-        next(models_removed._inner(volume="w", image="i", root="/r", doomed={path: "a/b"}))
+        next(models_removed._inner(volume="w", image="i", root="/r", doomed={path: ("a/b", "incomplete")}))

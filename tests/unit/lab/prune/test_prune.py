@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from anvil.cli.prune import Parts, prune
 from anvil.lab.prune import removal, rows
-from anvil.lab.prune.plan import Item
+from anvil.topology.retention import Item
 from tests.unit.lab.models.planted import BIG, model, sparse
 from tests.unit.lab.recipes.samples import ROOT
 
@@ -72,6 +72,13 @@ def test_the_plan_lists_what_nothing_needs_and_changes_nothing(hub: Path) -> Non
     ]
     assert document["protected"] == ["nvidia/Qwen3-32B-NVFP4", "openai/gpt-oss-120b"]
     assert document["executed"] is None
+    assert {row["repo"]: (row["whole"], row["incomplete_since"] is None) for row in document["candidates"]} == {
+        "nvidia/Qwen3-32B-NVFP4": (True, True),
+        "openai/gpt-oss-120b": (True, True),
+        "x/big": (True, False),
+        "x/broken": (False, False),
+        "x/gguf": (True, True),
+    }
     assert sorted(hub.rglob("*")) == before
     assert "1 to delete" in run(hub, *SITE).stdout
 

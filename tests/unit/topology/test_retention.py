@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anvil.lab.prune.plan import (
+from anvil.topology.retention import (
     REASONS,
     STALE_SECONDS,
     Candidate,

@@ -1,4 +1,5 @@
-"""The prune plan: pure, over rows of a folder here or of a docker volume elsewhere (lab contract 10)."""
+"""Which cached models stay, and what could go: one truth for a folder here and a docker volume elsewhere (lab
+contract 10). Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
+from anvil.topology.model import Custom, LlamaCpp, Topology
 from anvil.topology.repositories import stands_in
 
 Reason = Literal["incomplete", "incompatible-format", "unreferenced"]
@@ -62,7 +65,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class UnknownProtection(Exception):
-    """An id to protect is not in the scan: it may be misspelt, so nothing may be deleted."""
+    """An id to protect is in no cache: it may be misspelt, so nothing may be deleted."""
 
 
 def plan(
@@ -97,6 +100,15 @@ def check_protection(asked: Iterable[str], candidates: Iterable[Candidate]) -> N
     unknown = [repo for repo in asked if repo.lower() not in known]
     if unknown:
         raise UnknownProtection(f"not in the scan: {', '.join(unknown)}; give ids as the plan writes them")
+
+
+def topology_texts(topology: Topology) -> list[str]:
+    """Every word of serves and tiers, whatever mode or state: a draft model in an extra argument counts too."""
+    return [msgspec.json.encode([topology.serves, topology.tiers]).decode()]
+
+
+def takes_gguf(topology: Topology) -> bool:
+    return any(isinstance(serve, LlamaCpp | Custom) for serve in topology.serves.values())
 
 
 def named_in(texts: Iterable[str], repos: Collection[str]) -> set[str]:
