@@ -32,6 +32,7 @@ from anvil.hosts.services import Runtime, container_retired, service_stopped
 from anvil.hosts.text_file import text_file
 from anvil.render import golive
 from anvil.render.artefacts import Release
+from anvil.render.router import DERIVED_SETTINGS, PROFILE
 from anvil.render.staleness import stale
 from anvil.topology.model import Topology
 
@@ -51,7 +52,7 @@ def promoted() -> None:
         raise PyinfraError(f"--data profile={choice}: expected keep or inventory; promote.py takes a candidate file")
     release = site.built.artefacts.release
     state = host.get_fact(ReleaseState, f"{site.root}/router")
-    candidate = state.sources.get(state.current) == "candidate" and state.current != release.id
+    candidate = state.sources.get(state.current) == "candidate" and not _is_inventorys(site, release, state.current)
     if candidate and choice == "keep":
         release = _release(site, site.topology, _live_profile(site))
     elif candidate and choice != "inventory":
@@ -223,6 +224,33 @@ def _tell_verdicts(site: Site, candidate: bytes, path: str) -> None:
     old = stale(site.built.artefacts.release.config, candidate, site.topology.mode)
     for line in tuple(verdicts.differences(held, wanted, site.topology.tiers, old)) or ("no verdict changes",):
         host.log(f"{path}: {line}")
+
+
+def _is_inventorys(site: Site, release: Release, live: str) -> bool:
+    """Whether all that was promoted, profile, settings and image, is the inventory's own by now: nothing is lost."""
+    if live == release.id:
+        return True
+    profile = (_live_profile(site) or b"").rstrip(b"\n")
+    kept = profile == release.files.get(PROFILE, b"").rstrip(b"\n")
+    image = site.by_process or _image_of(site, live) == release.service.image
+    return kept and image and _live_settings(site) == _settings(release)
+
+
+def _live_settings(site: Site) -> Mapping[str, Any] | None:
+    held = host.get_fact(FileText, f"{site.root}/router/current/router.toml")
+    try:
+        return _own_settings(tomllib.loads(held.text)) if held.ok else None
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _settings(release: Release) -> Mapping[str, Any]:
+    return _own_settings(tomllib.loads(release.files["router.toml"].decode()))
+
+
+def _own_settings(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `promote.py --data settings=FILE` may have set; the rest follows from the topology's other tables."""
+    return {key: value for key, value in document.get("router", {}).items() if key not in DERIVED_SETTINGS}
 
 
 def _live_profile(site: Site) -> bytes | None:

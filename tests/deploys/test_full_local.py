@@ -242,10 +242,7 @@ def test_a_candidate_profile_is_judged_before_it_is_live(house: House) -> None:
     assert "REJECTED" in house.said
     assert house.healthz()["release"] == staged
 
-    house.write(context=3072)  # the release is another now, and the candidate's profile not the inventory's
-    refused, _ = house.pyinfra("full", "-y")
-    assert refused == 1
-    assert "promoted as a candidate" in house.said
+    house.write(context=3072)  # the inventory's by now, so nothing of the candidate is lost
     row["decision"] = "allow"
     document = {"schema": schema, "mode": "live", "eval_max": 25.0, "entries": [row]}
     house.topology.with_name("profile.json").write_text(json.dumps(document))
