@@ -112,7 +112,7 @@ class House:
 
     def deploy(self, token: str, step: Callable[[str], None]) -> tuple[int, list[str]]:
         """Run deploy/full.py: how many operations changed something, and the table of what stands. Raises Failed."""
-        output = self._pyinfra(token, ["deploy/full.py"], step)
+        output = self.pyinfra(token, ["deploy/full.py"], step)
         return changes(output), standing(output)
 
     def down(self) -> None:
@@ -122,7 +122,7 @@ class House:
         # The variable must be there, its value decides nothing when services are removed.
         token, asked = _token_in(self.variables) or secrets.token_urlsafe(32), ["--data", f"confirm={self._name()}"]
         try:
-            self._pyinfra(token, ["deploy/teardown.py", *asked], lambda _: None)
+            self.pyinfra(token, ["deploy/teardown.py", *asked], lambda _: None)
         finally:
             self._stop_supervisor()
         left = [str(port) for port in sorted(_ports_of(self.topology)) if _taken(port)]
@@ -143,7 +143,8 @@ class House:
     def _name(self) -> str:
         return str(tomllib.loads(TOPOLOGY.read_text(encoding="utf-8"))["deployment"])
 
-    def _pyinfra(self, token: str, words: list[str], step: Callable[[str], None]) -> str:
+    def pyinfra(self, token: str, words: list[str], step: Callable[[str], None]) -> str:
+        """What ``pyinfra -y inventory/local.py WORDS`` of this house prints. Raises Failed when it does not exit 0."""
         program = str(Path(sys.executable).with_name("pyinfra"))
         argv = [program, "-y", INVENTORY, *words, "--data", "env_file=none"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANVIL_")}
