@@ -28,14 +28,15 @@ WITH_MODEL_POLICY = "2026.9"
 def render(client: str, topology: Path | None, base_url: str | None, token_env: str | None, **options: Any) -> None:
     """What the command does; its options are declared beside the other ``anvil harness`` commands."""
     out, merge_into, release = options["out"], options["merge_into"], options["release"]
-    versions = HARNESSES[client].versions
-    if release and release not in versions:
-        raise stop(f"version {release!r} is not known; use one of {', '.join(versions) or 'none'}", USAGE)
+    known = HARNESSES[client]
+    generation = known.generation(release) if release else ""
+    if generation is None:
+        raise stop(f"version {release!r} is not known; use one of {', '.join(known.versions) or 'none'}", USAGE)
     if out and merge_into:
         raise stop("use either --out or --merge-into", USAGE)
     router = described(topology, base_url, token_env)
-    options["allowlist"] = options["allowlist"] and _has_allowlist(client, release)
-    document = HARNESSES[client].render(router, release)
+    options["allowlist"] = options["allowlist"] and _has_allowlist(client, generation)
+    document = known.render(router, generation)
     if options["allowlist"]:
         document = with_allowlist(document, router)
     if out or merge_into:

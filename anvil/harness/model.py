@@ -69,6 +69,10 @@ class Harness(Struct, frozen=True):
     render: Callable[[Router, str], Document]
     versions: tuple[str, ...] = ()
 
+    def generation(self, release: str) -> str | None:
+        """The known generation of a client's release: itself, or what 2026.9.6 belongs to; None when unknown."""
+        return next((known for known in self.versions if f"{release}.".startswith(f"{known}.")), None)
+
 
 def max_output(preset: str, window: int) -> int:
     """Completion budget of a preset in tokens."""

@@ -41,9 +41,10 @@ def document(runtime: Runtime, name: str, query: str, head: Head, scheme: str) -
         raise UnknownHarness(name)
     options = _options(query)
     router = describe(runtime, _base_url(runtime, options, head, scheme), _token_env(runtime, options))
-    version = options.get("version", "")
-    if version and version not in known.versions:
-        raise BadParameter(f"version {version[:40]!r} is not known; use one of {', '.join(known.versions) or 'none'}")
+    release = options.get("version", "")
+    version = known.generation(release) if release else ""
+    if version is None:
+        raise BadParameter(f"version {release[:40]!r} is not known; use one of {', '.join(known.versions) or 'none'}")
     rendered = known.render(router, version)
     if options.get("format") == "raw":
         if len(rendered.files) != 1:

@@ -470,6 +470,8 @@ def test_harness_catalogue_and_documents(house: Running) -> None:
     assert (planning["context_window"], planning["max_output_tokens"]) == (9000, 9000)
     assert planning["input"] == ["text", "image"]
     assert body["models"][1]["input"] == ["text"]
+    for release, expected in (("2026.9", 200), ("2026.9.6", 200), ("2026.60", 400), ("2026", 400)):
+        assert house.client.get(f"/v1/harness/openclaw?version={release}").status_code == expected, release
     other = house.client.get("/v1/harness/codex?base_url=https://gate.example/v1&token_env=MY_TOKEN").json()
     assert other["router"]["base_url"] == "https://gate.example"
     assert other["env"] == {"MY_TOKEN": "${MY_TOKEN}"}
