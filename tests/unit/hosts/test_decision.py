@@ -63,6 +63,11 @@ ROWS = [
     (live("running", health="unhealthy", age_s=901), {}, Options(), "fail", "recreate=fast"),
     (live("running"), {}, RECREATE, "up!", "recreate"),
     (live("exited"), {}, RECREATE, "up!", "recreate"),
+    (live("running", health="healthy", detached=True), {}, Options(), "up!", "network is gone"),
+    (live("exited", detached=True), {}, Options(), "up!", "network is gone"),
+    (live("restarting", detached=True), {}, Options(), "up!", "network is gone"),
+    (live("paused", detached=True), {}, Options(), "unpause_up!", "network is gone"),
+    (live("running", OTHER, detached=True), {}, Options(), "up", "bbbb -> aaaa"),
 ]
 
 

@@ -123,6 +123,29 @@ def test_the_four_ways_docker_does_not_answer(text: str, code: int, status: str)
     assert ComposeServices().process(said(text, code)).of("fast").state == expected
 
 
+@pytest.mark.parametrize(
+    ("mode", "joined", "existing", "detached"),
+    [
+        ("anvil", {"anvil": {"NetworkID": "n1"}}, "n0 n1", False),
+        ("anvil", {}, "n0 n1", True),  # let go of while it runs
+        ("anvil", {"anvil": {"NetworkID": "n1"}}, "n0 n2", True),  # removed, and made anew under its name
+        ("anvil", {"anvil": {"NetworkID": "n1"}}, "", False),  # nobody knows which networks there are
+        ("anvil", {"anvil": {"NetworkID": ""}}, "n0 n1", False),  # created, never started
+        ("host", {"host": {"NetworkID": "n9"}}, "n0", False),
+        ("container:12ab", {}, "n0", False),
+        ("bridge", {}, "n0", False),
+    ],
+)
+def test_a_container_without_its_network_is_detached(
+    mode: str, joined: dict[str, object], existing: str, detached: bool
+) -> None:
+    found = {**INSPECT, "HostConfig": {"NetworkMode": mode}, "NetworkSettings": {"Networks": joined}}
+    text = f"clock 1\nnetworks {existing}\n{json.dumps([found], indent=2)}\n"
+    assert ComposeServices().process(said(text)).of("fast").detached is detached
+    after = f"clock 1\n{json.dumps([found], indent=2)}\nnetworks {existing}\n"
+    assert Container().process(said(after)).container.detached is detached
+
+
 def test_an_absent_container_is_absent() -> None:
     gone = said("clock 1\n[]\nError: No such container: x", 1)
     assert Container().process(gone).status == "absent"

@@ -83,14 +83,16 @@ case "$1 $2" in
   'inspect -f')
     [ -n "$live" ] || exit 1
     case $3 in
+      *NetworkMode*) get network n1; echo "anvil $value" ;;
       *Status*) get started s0; echo "$status $restarts $value sha256:image" ;;
       *) printf '%s %s sha256:image\\n' "$(label revision)" "$(label env)" ;;
     esac ;;
   'image inspect') echo sha256:image ;;
+  'network inspect') echo n1 ;;
   'exec '*) probe "$5" ;;
   'kill -s') if crashed; then exit 1; fi; begin "$base" ;;
   'compose '*)
-    case "$*" in *' stop router') touch "$state/stopped" ;; *' up -d '*) start compose.yaml ;; *) exit 64 ;; esac ;;
+    case "$*" in *' stop router') touch "$state/stopped" ;; *' up -d '*) start compose.yaml; echo n1 >"$state/network" ;; *) exit 64 ;; esac ;;
   *) exit 64 ;;
 esac
 """

@@ -105,6 +105,17 @@ def test_restarts_of_the_past_do_not_count(tmp_path: Path) -> None:
     assert world.go(NEW).code == DONE
 
 
+@pytest.mark.parametrize("held", ["none", "n0"])  # let go of it; holds one that was removed
+def test_a_router_that_lost_its_network_is_made_anew(tmp_path: Path, held: str) -> None:
+    world = World(tmp_path)
+    world.stage(OLD)
+    world.running(OLD)
+    (world.state / "network").write_text(f"{held}\n")
+    ran = world.go(OLD)
+    assert (ran.code, ran.evidence[0]["path"]) == (DONE, "up")
+    assert "--force-recreate" in mutating(ran.calls)[0]
+
+
 def test_rollback_keeps_the_release_before_as_previous(world: World) -> None:
     world.stage(NEW)
     world.stage(OTHER, "mute")
