@@ -32,6 +32,16 @@ _DOWN = (
 )
 _ABSENT = ("no such object", "no such container", "no such image", "no such network", "no such volume", "not found")
 
+# What has begun is finished when the link drops: compose cut short leaves a service half replaced and down.
+_FINISHED = """trap '' HUP PIPE
+finished() {
+  exec 4>&1
+  code=$({ { step "$@" 2>&1 3>&- 4>&-; echo $? >&3; } | relay >&4; } 3>&1)
+  return "$code"
+}
+relay() { while IFS= read -r line || [ -n "$line" ]; do printf '%s\\n' "$line" || :; done; }
+"""
+
 # The operator's own variables must not leak into compose interpolation: only PATH, HOME and DOCKER_HOST go along.
 _LOCKED = f"""umask 077
 lock=$1 seconds=$2 who=$3; shift 3
@@ -50,11 +60,23 @@ printf 'free '; df -Pk "${{root:-/}}" 2>/dev/null | awk 'NR == 2 {{print $4}}'
 """
 
 
-def locked(root: str, *argv: str, seconds: int = 600, first: tuple[str, ...] = (), who: str = "anvil") -> StringCommand:
-    """One changing command under `<root>/.lock`, its output shown as it comes; `first` is one to run before it."""
+def locked(
+    root: str,
+    *argv: str,
+    seconds: int = 600,
+    first: tuple[str, ...] = (),
+    who: str = "anvil",
+    finish: bool = True,
+) -> StringCommand:
+    """One changing command under `<root>/.lock`, its output shown as it comes; `first` is one to run before it.
+
+    With `finish` it runs to its end although the link drops.
+    """
     lead = "".join(f' "${{{index}}}"' for index in range(1, len(first) + 1))
-    text = f"step{lead} </dev/null || exit 1\nshift {len(first)}\n" if first else ""
-    return streamed(f'{_LOCKED}{text}step "$@" </dev/null', f"{root}/.lock", seconds, who, *first, *argv)
+    step = "finished" if finish else "step"
+    text = f"{step}{lead} </dev/null || exit 1\nshift {len(first)}\n" if first else ""
+    whole = f'{_FINISHED if finish else ""}{_LOCKED}{text}{step} "$@" </dev/null'
+    return streamed(whole, f"{root}/.lock", seconds, who, *first, *argv)
 
 
 def ask(text: str, *arguments: str | int) -> StringCommand:

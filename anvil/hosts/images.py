@@ -55,4 +55,5 @@ def image_present(reference: str, root: str, pull: Literal["missing", "never"] =
     elif pull == "never":
         yield failing(f'{reference} is not on this host and pull = "never": load it with `docker load`')
     else:
-        yield locked(root, "docker", "pull", reference, seconds=UP_SECONDS)
+        # Nobody waits for a pull whose operator has gone; the next one resumes it.
+        yield locked(root, "docker", "pull", reference, seconds=UP_SECONDS, finish=False)
