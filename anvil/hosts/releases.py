@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
+import tarfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +23,6 @@ from anvil.hosts.files import FileText
 from anvil.hosts.probe import Http
 from anvil.hosts.services import failing
 from anvil.hosts.shell import COMMAND_SECONDS, Answer, Commands, Struct, captured, reading, script, streamed
-from anvil.hosts.text_file import write_command
 
 GO_LIVE_SECONDS = 900
 VALIDATED = "check.json"  # What the release's own loader said of it; beside the release, not part of its hash.
@@ -39,21 +41,46 @@ exit 0
 _FILES = """cd "$1/releases/$2" 2>/dev/null || exit 44
 for file in *; do [ ! -f "$file" ] || sha256sum "$file" 2>/dev/null || shasum -a 256 "$file"; done
 """
-_BEGIN = """umask 027
-rm -rf "$1/releases/.$2" && mkdir -p "$1/releases/.$2" && chmod 750 "$1/releases/.$2"
-"""
-# Judged by its own loader, then moved in whole. What it said is kept; a refusal leaves nothing behind.
-_FINISH = """root=$1 id=$2 group=$3; shift 3
-staged="$root/releases/.$id"
-trap 'rm -rf "$staged"' EXIT
+# Standard input: the length of what follows, then the files as base64 of a tar. In a folder of its own, because a run
+# that was cut off may still be judging there; judged by the release's own loader, then moved in whole. What the loader
+# said is kept; a refusal, a full disk and a dropped link leave nothing behind.
+_STAGE = """root=$1 id=$2 group=$3; shift 3
 umask 027
+staged=$(mktemp -d "$root/releases/.$id-XXXXXXXX") || exit 1
+trap 'rm -rf "$staged"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+stop() { echo "REJECTED: $1; nothing was staged" >&2; exit 1; }
+IFS= read -r size && cat > "$staged/.sent" || stop "the files could not be written"
+[ "$(($(wc -c < "$staged/.sent")))" -eq "$size" ] || stop "the files were cut short"
+base64 -d < "$staged/.sent" > "$staged/.tar" && tar -xof "$staged/.tar" -C "$staged" ||
+  stop "the files could not be written"
+rm "$staged/.sent" "$staged/.tar"
+chmod 750 "$staged" || exit 1
 [ -z "$group" ] || chgrp -R "$group" "$staged" || exit 1
+for word; do
+  case $word in *'{staged}'*) word="${word%%'{staged}'*}$staged${word#*'{staged}'}" ;; esac
+  set -- "$@" "$word"
+  shift
+done
 if ! said=$("$@" </dev/null); then printf 'REJECTED by its own loader: %s\\n' "$said" >&2; exit 1; fi
-printf '%s\\n' "$said" > "$staged/check.json" || exit 1
+printf '%s\\n' "$said" > "$staged/check.json" || stop "what its loader says could not be written"
 [ -z "$group" ] || chgrp "$group" "$staged/check.json" || exit 1
 sync
-[ ! -e "$root/releases/$id" ] || rm -rf "$root/releases/$id" || exit 1
-mv "$staged" "$root/releases/$id"
+[ ! -e "$root/releases/$id" ] || mv "$root/releases/$id" "$staged.old" || exit 1
+mv "$staged" "$root/releases/$id" || { mv "$staged.old" "$root/releases/$id"; exit 1; }
+rm -rf "$staged.old" "$root/releases/$id/${staged##*/}"
+"""
+_NETWORK = (
+    "{{.HostConfig.NetworkMode}} "
+    "{{with index .NetworkSettings.Networks .HostConfig.NetworkMode}}{{.NetworkID}}{{else}}none{{end}}"
+)
+_HEALTH = f"""look() {{ limited {COMMAND_SECONDS} docker "$@" 2>/dev/null; }}
+set -- "$1" $(look inspect -f '{_NETWORK}' "$1")
+if [ $# -eq 3 ] && [ "$(look network inspect -f '{{{{.Id}}}}' "$2")" != "$3" ]; then
+  echo "its network $2 is gone"
+  exit 1
+fi
+limited {COMMAND_SECONDS} docker exec "$1" anvil probe --healthz
 """
 _JUDGE = """said=$("$@" </dev/null) || { printf 'REJECTED by its own loader: %s\n' "$said" >&2; exit 1; }"""
 _DROP = 'rm -rf "$1/releases/$2"'
@@ -117,10 +144,10 @@ class ReleaseFiles(FactBase[FilesAnswer]):
 
 
 class RouterHealth(FactBase[HealthAnswer]):
-    """/healthz asked from inside the router's container: it needs no published address."""
+    """/healthz asked from inside the router's container, which needs its network but no published address."""
 
     def command(self, container: str) -> StringCommand:
-        return ask(f'limited {COMMAND_SECONDS} docker exec "$1" anvil probe --healthz', container)
+        return ask(_HEALTH, container)
 
     def process(self, output: list[str]) -> HealthAnswer:
         got = reading(output)
@@ -192,18 +219,24 @@ def release_staged(
         return
     announce(f"release {release}: staged and validated")
     _show(place, files)
-    yield script(_BEGIN, place.folder, release)
-    staged = f"{place.folder}/releases/.{release}"
     texts = {**files, "RELEASE": f"{release}\n", "release.json": json.dumps(about, sort_keys=True) + "\n"}
-    for name, text in sorted(texts.items()):
-        yield write_command(f"{staged}/{name}", text, "640")
-    yield script(
-        _FINISH, place.folder, release, place.group, *(word.replace("{staged}", staged) for word in place.validator)
-    )
+    sent = _packed(texts)
+    yield script(_STAGE, place.folder, release, place.group, *place.validator, _stdin=f"{len(sent)}\n{sent}")
     said = _json(host.get_fact(FileText, f"{place.folder}/releases/{release}/{VALIDATED}").text)
     if differing := agrees(said):
         yield script(_DROP, place.folder, release)
         yield failing(f"release {release} REJECTED: its loader reads it otherwise than meant: {differing}")
+
+
+def _packed(texts: Mapping[str, str]) -> str:
+    """The files as base64 of a tar, in lines."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as tar:
+        for name, text in sorted(texts.items()):
+            entry, content = tarfile.TarInfo(name), text.encode()
+            entry.size, entry.mode = len(content), 0o640
+            tar.addfile(entry, io.BytesIO(content))
+    return base64.encodebytes(held.getvalue()).decode()
 
 
 def _show(place: Place, files: Mapping[str, str]) -> None:
@@ -221,12 +254,14 @@ def release_live(place: Place, release: str, owner: str, source: str) -> Command
     """
     state = host.get_fact(ReleaseState, place.folder)
     live = answering(host, place)
-    if state.current == release and live.release == release:
+    said = _json(host.get_fact(FileText, f"{place.folder}/releases/{release}/{VALIDATED}").text)
+    meant = live.config_hash == str(said.get("config_hash") or live.config_hash)
+    if state.current == release and live.release == release and meant:
         host.noop(f"release {release} is live")
         return
     running = f"release {live.release} answers" if live.ok else f"nothing answers ({live.error})"
-    announce(f"release {state.current or 'none'} -> {release}; {running}")
-    said = _json(host.get_fact(FileText, f"{place.folder}/releases/{release}/{VALIDATED}").text)
+    edited = "" if meant or live.release != release else ", with files that were changed by hand"
+    announce(f"release {state.current or 'none'} -> {release}; {running}{edited}")
     presets = [preset for preset in said.get("presets") or () if preset not in (said.get("unservable") or ())]
     words = (release, str(said.get("config_hash") or "-"), owner, source, *presets)
     yield streamed('exec /bin/sh "$@"', f"{place.folder}/go-live.sh", *words, _timeout=GO_LIVE_SECONDS)

@@ -1,0 +1,92 @@
+"""A release laid down beside what is live: whole or not at all, whoever else is at it and wherever it is cut off."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anvil.hosts import releases
+from anvil.hosts.releases import Place, release_staged
+from anvil.hosts.shell import script
+from tests.deploys.play import Run, play
+
+ID = "a" * 16
+FILES = {"router.toml": "first = 'ünï 🜁'\n", "compose.yaml": "services: {}\n"}
+SAYS = 'cat "$0/router.toml" >&2; echo \'{"config_hash": "f"}\''
+
+
+@pytest.fixture
+def root(folder: Path) -> Path:
+    (folder / "releases").mkdir()
+    return folder
+
+
+def stage(root: Path, judge: str = SAYS, files: Mapping[str, str] = FILES, disagrees: str = "") -> Run:
+    place = Place(folder=str(root), validator=("sh", "-c", judge, "{staged}"), health_url="http://127.0.0.1:1")
+    arguments: dict[str, Any] = {"place": place, "release": ID, "files": dict(files), "about": {"id": ID}}
+    return play((release_staged, {**arguments, "agrees": lambda said: disagrees if said else "no report"}))
+
+
+def held(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root / "releases")) for path in (root / "releases").rglob("*"))
+
+
+def test_it_is_laid_down_once_with_what_its_loader_said(root: Path) -> None:
+    assert stage(root).changed() == [True]
+    names = ("RELEASE", "check.json", "compose.yaml", "release.json", "router.toml")
+    assert held(root) == [ID, *(f"{ID}/{name}" for name in names)]
+    made = root / "releases" / ID
+    assert (made / "router.toml").read_text() == FILES["router.toml"]
+    assert (made / "check.json").read_text() == '{"config_hash": "f"}\n'
+    assert [oct(path.stat().st_mode & 0o777) for path in (made, made / "router.toml")] == ["0o750", "0o640"]
+    assert stage(root).changed() == [False]
+
+
+def test_a_file_edited_by_hand_is_put_back(root: Path) -> None:
+    stage(root)
+    edited = root / "releases" / ID / "router.toml"
+    before = held(root)
+    edited.write_text("first = 'edited'\n")
+    assert stage(root).changed() == [True]
+    assert edited.read_text() == FILES["router.toml"]
+    assert held(root) == before
+
+
+@pytest.mark.parametrize(
+    ("judge", "disagrees"),
+    [("echo no >&2; exit 1", ""), (SAYS, "tiers: read [], meant [x]")],
+    ids=["refused", "misread"],
+)
+def test_what_its_loader_does_not_accept_leaves_nothing_behind(root: Path, judge: str, disagrees: str) -> None:
+    assert stage(root, judge, disagrees=disagrees).error
+    assert held(root) == []
+
+
+def test_one_that_was_cut_off_while_it_judged_does_not_disturb_the_next(root: Path) -> None:
+    """Its controller is gone, the host still runs its loader; the next run stages the same release meanwhile."""
+    slow = ("sh", "-c", "sleep 1; echo '{}'", "{staged}")
+    sent = releases._packed({**FILES, "RELEASE": f"{ID}\n"})
+    shell = script(releases._STAGE, str(root), ID, "", *slow).get_raw_value()
+    orphan = subprocess.Popen(["sh", "-c", shell], stdin=subprocess.PIPE)
+    assert orphan.stdin is not None
+    orphan.stdin.write(f"{len(sent)}\n{sent}".encode())
+    orphan.stdin.close()
+    assert stage(root).error == ""
+    assert orphan.wait(30) == 0
+    assert stage(root).changed() == [False]
+    assert {path.split("/")[0] for path in held(root)} == {ID}
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+def test_a_link_that_drops_on_the_way_stages_nothing(root: Path, part: float) -> None:
+    sent = releases._packed({**FILES, "RELEASE": f"{ID}\n"})
+    shell = script(releases._STAGE, str(root), ID, "", "echo", "{}").get_raw_value()
+    cut = f"{len(sent)}\n{sent}"[: int((len(sent) + 4) * part)]
+    done = subprocess.run(["sh", "-c", shell], input=cut, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "nothing was staged" in done.stderr
+    assert held(root) == []
