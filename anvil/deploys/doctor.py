@@ -11,7 +11,7 @@ from pyinfra.context import host
 from anvil.deploys import doctor_gateway, router
 from anvil.deploys.findings import Line
 from anvil.deploys.report import leftovers
-from anvil.deploys.serves import needs
+from anvil.deploys.serves import leaving, needs
 from anvil.deploys.site import Site, here
 from anvil.hosts.basics import HostBasics, MissingModules, MissingPrograms
 from anvil.hosts.docker import DockerDaemon
@@ -178,10 +178,10 @@ def _room(site: Site) -> Iterator[Line]:
         live = site.runtime().observe(host, spec.name, spec.container)
         if live.state == "foreign":
             yield Line("FAIL", f"serve {spec.name}", f"{spec.container} belongs to {live.project or 'no'} project")
-        want = needs(site, spec)
-        if blocked := port_obstacle(spec.port, owners.get(spec.port), live):
+        want, gone = needs(site, spec), leaving(site)
+        if blocked := port_obstacle(spec.port, owners.get(spec.port), live, gone):
             yield Line("FAIL", f"serve {spec.name}", blocked)
-        if gpus is not None and live.state != "running" and (blocked := memory_obstacle(want, gpus, live)):
+        if gpus is not None and live.state != "running" and (blocked := memory_obstacle(want, gpus, live, gone)):
             yield Line("WARN" if want.processes_hidden else "FAIL", f"serve {spec.name}", blocked)
 
 

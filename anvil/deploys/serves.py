@@ -98,6 +98,7 @@ def _bring_up(site: Site, only: tuple[str, ...]) -> None:
     recreate = selection.serves(site.topology, "recreate", options.names("recreate"))
     adopt = selection.serves(site.topology, "adopt", options.names("adopt"))
     live = _live_definitions(site)
+    gone = (*leaving(site), *selection.containers(site.topology, options.names("retire"), options.text("confirm")))
     done: dict[str, OperationMeta] = {}
     for name in each(site.topology.serves):
         spec = site.spec(name)
@@ -108,7 +109,7 @@ def _bring_up(site: Site, only: tuple[str, ...]) -> None:
             runtime=site.runtime(spec.pull),
             wanted=wanted(spec, differing(live.get(name), spec.definition)),
             options=Options(recreate=name in recreate, adopt=name in adopt),
-            needs=needs(site, spec),
+            needs=needs(site, spec, gone),
             _ignore_errors=True,
         )
     results = {**done, **_proved(site, done, recreate)} if options.flag("wait", True) else {**done}
@@ -222,11 +223,27 @@ def expectation(spec: ServiceSpec) -> Expectation:
     )
 
 
-def needs(site: Site, spec: ServiceSpec) -> Needs:
+def leaving(site: Site) -> tuple[str, ...]:
+    """Containers of serves that are stopped before any comes up."""
+    return tuple(spec.container for spec in site.made.services if spec.wanted == "down")
+
+
+def needs(site: Site, spec: ServiceSpec, leaving: tuple[str, ...] = ()) -> Needs:
+    neighbours = (
+        each
+        for each in site.made.services
+        if each.name != spec.name and each.wanted == "up" and not {*each.gpus}.isdisjoint(spec.gpus)
+    )
     return Needs(
         port=spec.port,
         gpus=spec.gpus,
-        need_mib=math.ceil((spec.memory_need_gb or 0) * MIB_PER_GB),
+        need_mib=_mib(spec),
+        neighbours_mib=sum(map(_mib, neighbours)),
+        leaving=leaving,
         processes_hidden=site.machine.platform == "wsl2",
         ignore_memory=options.chosen("vram", ("ignore",), "") == "ignore",
     )
+
+
+def _mib(spec: ServiceSpec) -> int:
+    return math.ceil((spec.memory_need_gb or 0) * MIB_PER_GB)

@@ -69,7 +69,9 @@ def test_case(name: str, case: dict[str, Any]) -> None:
     arguments = arguments_of(case)
     inspect.signature(inner).bind(**arguments)
     host = FakeHost(case["facts"])
-    state = SimpleNamespace(is_executing=True, check_for_changes=False, config=SimpleNamespace(DIFF=False))
+    preparing = case.get("preparing", False)
+    config = SimpleNamespace(DIFF=False)
+    state = SimpleNamespace(is_executing=not preparing, check_for_changes=preparing, config=config)
     with ctx_host.use(host), ctx_state.use(state):
         commands = [told(command, host) for command in inner(**arguments)]
     assert commands == case.get("commands", [])
