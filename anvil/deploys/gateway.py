@@ -60,6 +60,7 @@ class Way(Struct, frozen=True):
 def in_step() -> None:
     """Reach the router, write plugin and document, restart when they changed, read back, ask every probe preset."""
     site = here()
+    barrier(name="After the router")
     for name, gateway in each(site.topology.gateways.items()):
         if gateway.machine != site.name:
             continue

@@ -34,10 +34,11 @@ class Row(Struct, frozen=True):
 
 @deploy("Report")
 def printed() -> None:
-    """At the end of a run: what really stands there now. Changes nothing."""
-    site = here()
-    if site.runs_something:
-        table(name="What stands", site=site)
+    """At the end of a run: what really stands there now. Changes nothing.
+
+    On every machine, also where nothing runs: so none reports before the last gateway answers.
+    """
+    table(name="What stands", site=here())
 
 
 @operation()
@@ -45,7 +46,7 @@ def table(site: Site) -> Commands:
     """
     Print the table when everything before has run; never a change.
     """
-    if state.is_executing:
+    if state.is_executing and site.runs_something:
         for line in lines(site, list(rows(site))):
             host.log(line)
     host.noop("a report changes nothing")

@@ -17,6 +17,7 @@ from pyinfra.context import host
 
 from anvil.deploys import options, verdicts
 from anvil.deploys.site import Site, here, owner, program, rendered, secrets_complete
+from anvil.hosts.barrier import barrier
 from anvil.hosts.compose import ComposeRuntime
 from anvil.hosts.files import FileText
 from anvil.hosts.images import ImagePresent
@@ -44,6 +45,7 @@ IN_IMAGE = "/etc/anvil/current"
 def promoted() -> None:
     """The inventory's release live on the router's machine; a serve is never touched."""
     site = here()
+    barrier(name="After the serves of every machine")
     if not site.has_router:
         return
     secrets_complete(site)
