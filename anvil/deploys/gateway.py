@@ -27,6 +27,7 @@ from anvil.deploys.gateway_document import (
 from anvil.deploys.site import Site, each, here, secrets_complete
 from anvil.harness import json5_document, openclaw_features
 from anvil.harness.refusal import Refusal
+from anvil.hosts.barrier import barrier
 from anvil.hosts.env_line import env_line, line_of
 from anvil.hosts.files import FileText
 from anvil.hosts.gateway import (
