@@ -16,6 +16,7 @@ import msgspec
 from anvil.cli import catalogue, topology_file
 from anvil.cli.catalogue import as_json, document, stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM
+from anvil.lab import machine_shell
 from anvil.lab.models import cache, hub, index, roots, volume
 from anvil.lab.models import pull as pulling
 from anvil.lab.writing import WriteRefused
@@ -38,7 +39,7 @@ class Scanned(NamedTuple):
 @contextmanager
 def scanned(
     root_list: str | None, dir_list: str | None, host: str | None, name: str | None, image: str | None,
-    run: volume.Run | None = None,
+    site: Topology | None, run: volume.Run | None = None,
 ) -> Iterator[Scanned]:  # fmt: skip
     """The models of folders here, or of a docker volume. Exits 2, 1 or 127 with a sentence."""
     if name is None:
@@ -55,9 +56,10 @@ def scanned(
         tree = Path(folder).resolve()
         try:
             volume.check_name(name)
+            image = image or image_of(site, name)
             if not image:
                 raise ValueError(f"no serve of the topology uses volume {name}; name an image that is there: --image")
-            volume.lay_out(volume.listing(name, image, host, run or volume.run), tree)
+            volume.lay_out(volume.listing(name, image, machine_shell.reach(host, site), run or volume.run), tree)
         except ValueError as error:
             raise stop(str(error)) from None
         except volume.VolumeFailed as error:
@@ -105,7 +107,7 @@ def index_(
         {card.compute for machine in (site.machines.values() if site else ()) for card in machine.gpus.values()}
     )
     with (
-        scanned(root_list, dir_list, host, name, image or image_of(site, name), run) as place,
+        scanned(root_list, dir_list, host, name, image, site, run) as place,
         hub.fetcher(os.environ) if cards else nullcontext() as client,
     ):
         fetch = (lambda repo: hub.readme(client, repo)) if client else None
@@ -158,7 +160,8 @@ def pull(
         raise stop(str(error)) from None
     if not cache.OWNER_REPO.fullmatch(repo):
         raise stop(f"{repo!r} is no repository; give OWNER/NAME")
-    image = image or image_of(catalogue.topology(topology, needed=False), name)
+    site = catalogue.topology(topology, needed=False)
+    image = image or image_of(site, name)
     if not image:
         raise stop(f"no serve of the topology uses volume {name}; name an image that has `hf`: --image")
     wanted = pulling.Pull(repo, name, image, revision, include, exclude)
@@ -170,7 +173,8 @@ def pull(
             click.echo(line)
         return
     try:
-        code = pulling.pulled(wanted, token, os.environ, host, root.rstrip("/"), call or pulling.call)
+        reach = machine_shell.reach(host, site) if host else None
+        code = pulling.pulled(wanted, token, os.environ, reach, root.rstrip("/"), call or pulling.call)
     except pulling.ToolMissing as error:
         raise stop(str(error), MISSING_PROGRAM) from None
     except (pulling.Busy, OSError) as error:

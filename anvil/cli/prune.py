@@ -13,8 +13,9 @@ import msgspec
 from anvil.cli import catalogue, topology_file
 from anvil.cli.catalogue import as_json, document, say, stop
 from anvil.cli.exit_codes import FAILED
-from anvil.cli.models import image_of, scanned
+from anvil.cli.models import scanned
 from anvil.cli.recipes import REGISTRY
+from anvil.lab import machine_shell
 from anvil.lab.models import volume
 from anvil.lab.prune import removal, rows
 from anvil.lab.recipes import registry
@@ -67,14 +68,14 @@ def prune(
     site = catalogue.topology(topology, needed=False)
     if include_servable and site is None and not asked and not allow_empty_protection:
         raise stop("--include-servable needs a topology or --protect to know what is used; or --allow-empty-protection")
-    with scanned(root_list, None, host, name, image or image_of(site, name), parts.volume) as place:
+    with scanned(root_list, None, host, name, image, site, parts.volume) as place:
         found = rows.candidates(place.found, _computes(site), place.shown)
         roots = {each.folder.parent for each in place.found}
     try:
         retention.check_protection(asked, found)
     except retention.UnknownProtection as error:
         raise stop(f"--protect: {error}") from None
-    kept = Kept(asked, _texts(site, file), host, parts.docker)
+    kept = Kept(asked, _texts(site, file), host, machine_shell.reach(host, site), parts.docker)
     try:
         named = kept.now(found)
     except rows.DockerHangs as error:
@@ -101,11 +102,12 @@ class Kept(NamedTuple):
     asked: list[str]
     texts: list[str]
     host: str | None
+    reach: machine_shell.Reach
     docker: rows.Run
 
     def now(self, found: tuple[Candidate, ...]) -> set[str]:
         repos = {row.repo for row in found}
-        live = [*rows.container_texts(self.host, self.docker), *([] if self.host else rows.open_files())]
+        live = [*rows.container_texts(self.reach, self.docker), *([] if self.host else rows.open_files())]
         return {*self.asked, *retention.named_in([*self.texts, *live], repos)}
 
     def still(self, item: Item) -> bool:

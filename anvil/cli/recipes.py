@@ -13,7 +13,7 @@ import msgspec
 from anvil.cli import catalogue, topology_file
 from anvil.cli.catalogue import as_json, document, say, stop
 from anvil.cli.exit_codes import MISSING_PROGRAM
-from anvil.lab import writing
+from anvil.lab import machine_shell, writing
 from anvil.lab.priors import compare, local
 from anvil.lab.priors import store as priors
 from anvil.lab.recipes import apply as applying
@@ -133,8 +133,8 @@ def capture(
     force: bool, file: Path, topology: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Make a recipe of a running CONTAINER; it is verified only by a bench and a preflight of the same image."""
-    seen = _inspect(container, host, run or docker.run)
     site = catalogue.topology(topology, needed=False)
+    seen = _inspect(container, machine_shell.reach(host, site), run or docker.run)
     try:
         load = evidence.bench(bench) if bench else None
         gate = evidence.preflight(preflight) if preflight else None
@@ -227,9 +227,9 @@ def _nearest(recipe: Recipe, db: Path) -> compare.Near | None:
     return next((near for near in found if near.deltas), None)
 
 
-def _inspect(container: str, host: str | None, run: Callable[..., Any]) -> inspected.Container:
+def _inspect(container: str, reach: machine_shell.Reach, run: Callable[..., Any]) -> inspected.Container:
     try:
-        return docker.inspect(container, host, run)
+        return docker.inspect(container, reach, run)
     except docker.DockerMissing as error:
         raise stop(str(error), MISSING_PROGRAM) from None
     except docker.DockerFailed as error:

@@ -51,8 +51,25 @@ def here(*words: str) -> list[str]:
 
 def there(target: str, *words: str, options: Sequence[str] = ()) -> list[str]:
     """The same through ssh, which never asks for a password. The far shell splits words again, so they are quoted."""
+    return _ssh(target, shlex.join(here(*words)), options)
+
+
+def _ssh(target: str, command: str, options: Sequence[str]) -> list[str]:
     always = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}")
-    return ["ssh", *always, *options, "--", target, shlex.join(here(*words))]
+    return ["ssh", *always, *options, "--", target, command]
+
+
+# A command's words -> those that run it where it was asked for.
+Reach = Callable[[Sequence[str]], list[str]]
+
+
+def reach(host: str | None, topology: Topology | None) -> Reach:
+    """Here without a host; else through ssh to a machine of the topology by its name, or to what ssh itself knows."""
+    machine = topology.machines.get(host) if topology and host else None
+    if host is None or (machine is not None and is_here(machine)):
+        return list
+    target, options = _target(machine, host) if machine is not None else (host, [])
+    return lambda words: _ssh(target, shlex.join(words), options)
 
 
 def on(topology: Topology, name: str, *words: str) -> list[str]:
@@ -60,10 +77,14 @@ def on(topology: Topology, name: str, *words: str) -> list[str]:
     machine = topology.machines[name]
     if is_here(machine):
         return here(*words)
+    target, options = _target(machine, name)
+    return there(target, *words, options=options)
+
+
+def _target(machine: Machine, name: str) -> tuple[str, list[str]]:
     ssh = machine.ssh
     host = (ssh and ssh.hostname) or machine.address or name
-    target = f"{ssh.user}@{host}" if ssh and ssh.user else host
-    return there(target, *words, options=_options(machine))
+    return (f"{ssh.user}@{host}" if ssh and ssh.user else host), _options(machine)
 
 
 def _options(machine: Machine) -> list[str]:

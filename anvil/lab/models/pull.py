@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from anvil.lab.machine_shell import Reach
 
 CACHE = "/root/.cache/huggingface"
 LOCK_SECONDS = 30
@@ -55,10 +56,9 @@ def argv(pull: Pull) -> list[str]:
     return [*run, pull.image, "download", pull.repo, "--revision", pull.revision, *patterns]
 
 
-def remote_argv(pull: Pull, host: str, root: str) -> list[str]:
+def remote_argv(pull: Pull, reach: Reach, root: str) -> list[str]:
     """The same on another machine, under the lock that deploys take there."""
-    command = shlex.join(["sh", "-c", _REMOTE, "anvil-pull", lock_name(root, pull), str(LOCK_SECONDS), *argv(pull)])
-    return ["ssh", "-o", "BatchMode=yes", "--", host, command]
+    return reach(["sh", "-c", _REMOTE, "anvil-pull", lock_name(root, pull), str(LOCK_SECONDS), *argv(pull)])
 
 
 def lock_name(root: str, pull: Pull) -> str:
@@ -73,13 +73,15 @@ def call(words: Sequence[str], environ: Mapping[str, str], given: bytes | None) 
         raise ToolMissing(f"{words[0]} is not installed here") from None
 
 
-def pulled(pull: Pull, token: str, environ: Mapping[str, str], host: str | None, root: str, call: Call = call) -> int:
+def pulled(
+    pull: Pull, token: str, environ: Mapping[str, str], reach: Reach | None, root: str, call: Call = call
+) -> int:
     """docker's exit code. The child gets no other secret than HF_TOKEN. Raises Busy, ToolMissing, OSError."""
     keep = {name: environ[name] for name in ("PATH", "HOME", "DOCKER_HOST", "SSH_AUTH_SOCK") if name in environ}
-    if host:
-        code = call(remote_argv(pull, host, root), keep, token.encode() + b"\n")
+    if reach is not None:
+        code = call(remote_argv(pull, reach, root), keep, token.encode() + b"\n")
         if code == BUSY:
-            raise Busy(f"another pull into {pull.volume} is running on {host}")
+            raise Busy(f"another pull into {pull.volume} is running there")
         return code
     with locked(Path(lock_name(root, pull))):
         return call(argv(pull), {**keep, "HF_TOKEN": token}, None)

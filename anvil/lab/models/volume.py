@@ -15,7 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from anvil.lab.machine_shell import Reach
+
 SECONDS = 300
+_NOT_FOUND = 127
 _MOUNT = "/cache"
 # busybox and coreutils alike. `f size mtime path`, `l target path` in two lines, `d path base64`.
 _LIST = f"""cd {_MOUNT}/hub 2>/dev/null || cd {_MOUNT} || exit 1
@@ -44,7 +47,7 @@ class VolumeFailed(Exception):
 
 
 class ToolMissing(Exception):
-    """There is no docker program here."""
+    """There is no docker program there, or no ssh here."""
 
 
 def check_name(volume: str) -> None:
@@ -64,11 +67,12 @@ def run(words: Sequence[str]) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def listing(volume: str, image: str, host: str | None, run: Run = run) -> str:
+def listing(volume: str, image: str, reach: Reach = list, run: Run = run) -> str:
     """What the volume holds; nothing is pulled, written or reached. Raises VolumeFailed, ToolMissing."""
-    docker = ["docker", *(["--host", f"ssh://{host}"] if host else [])]
-    words = [*docker, "run", "--rm", "--pull", "never", "--network", "none", "--entrypoint", "sh"]
-    ended = run([*words, "-v", f"{volume}:{_MOUNT}:ro", image, "-c", _LIST])
+    words = ["docker", "run", "--rm", "--pull", "never", "--network", "none", "--entrypoint", "sh"]
+    ended = run(reach([*words, "-v", f"{volume}:{_MOUNT}:ro", image, "-c", _LIST]))
+    if ended.code == _NOT_FOUND and not ended.out:
+        raise ToolMissing("docker is not installed there")
     if ended.code:
         lines = ended.error.strip().splitlines()
         raise VolumeFailed(f"docker run {image}: exit {ended.code}: {lines[-1] if lines else 'no message'}")

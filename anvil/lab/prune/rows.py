@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from anvil.lab.machine_shell import Reach
 from anvil.lab.models.cache import Found, document, files
 from anvil.lab.models.facts import facts, is_real
 from anvil.lab.models.index import advice
@@ -78,14 +79,12 @@ def docker(words: Sequence[str]) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def container_texts(host: str | None, run: Run = docker) -> list[str]:
+def container_texts(reach: Reach = list, run: Run = docker) -> list[str]:
     """Command lines of running containers."""
-    command = ["docker", *(["--host", f"ssh://{host}"] if host else [])]
-    ids = (run([*command, "ps", "-q"]) or "").split()
-    shown = (
-        run([*command, "inspect", "--format", "{{json .Config}} {{json .Path}} {{json .Args}}", *ids]) if ids else None
-    )
-    return [shown] if shown else []
+    ids = (run(reach(["docker", "ps", "-q"])) or "").split()
+    shown = "{{json .Config}} {{json .Path}} {{json .Args}}"
+    text = run(reach(["docker", "inspect", "--format", shown, *ids])) if ids else None
+    return [text] if text else []
 
 
 def open_files(processes: Path = Path("/proc")) -> list[str]:

@@ -1,4 +1,4 @@
-"""`docker inspect`, here or on another machine over docker's own ssh transport."""
+"""`docker inspect`, here or on another machine through ssh, with the docker that is there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from anvil.lab.machine_shell import Reach
 from anvil.lab.recipes.inspected import Container
 
 SECONDS = 30
+NOT_FOUND = 127  # A shell's word for a program that is missing on the far side.
 
 
 class Ended(NamedTuple):
@@ -27,7 +29,7 @@ class DockerFailed(Exception):
 
 
 class DockerMissing(Exception):
-    """There is no docker program here."""
+    """There is no docker program there, or no ssh here."""
 
 
 def run(words: Sequence[str]) -> Ended:
@@ -41,16 +43,17 @@ def run(words: Sequence[str]) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def inspect(name: str, host: str | None, run: Run = run) -> Container:
+def inspect(name: str, reach: Reach = list, run: Run = run) -> Container:
     """The container's and its image's documents. Raises DockerMissing, DockerFailed."""
-    docker = ["docker", *(["--host", f"ssh://{host}"] if host else [])]
-    container = _first(run([*docker, "container", "inspect", "--", name]), name)
+    container = _first(run(reach(["docker", "container", "inspect", "--", name])), name)
     image = str(container.get("Image") or "")
-    found = run([*docker, "image", "inspect", "--", image]) if image else Ended(1, "", "")
+    found = run(reach(["docker", "image", "inspect", "--", image])) if image else Ended(1, "", "")
     return Container(container, _first(found, image) if found.code == 0 else {})
 
 
 def _first(ended: Ended, name: str) -> dict[str, Any]:
+    if ended.code == NOT_FOUND:
+        raise DockerMissing("docker is not installed there")
     if ended.code:
         lines = ended.error.strip().splitlines()
         raise DockerFailed(f"docker inspect {name}: exit {ended.code}: {lines[-1] if lines else 'no message'}")

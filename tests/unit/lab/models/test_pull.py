@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from anvil.cli.models import models
+from anvil.lab import machine_shell
 from anvil.lab.models import pull
 from tests.unit.lab.recipes.samples import CANARY
 
@@ -72,7 +73,7 @@ def test_the_remote_script_hands_the_token_on_under_the_lock(tmp_path: Path) -> 
     )
     docker.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    script = pull.remote_argv(WANTED, "box", str(tmp_path))[-1]
+    script = pull.remote_argv(WANTED, machine_shell.reach("box", None), str(tmp_path))[-1]
     done = subprocess.run(["sh", "-c", script], input=CANARY.encode() + b"\n", env=environ, timeout=20, check=False)
     assert done.returncode == 7
     assert seen.read_text() == f"{CANARY}|{' '.join(pull.argv(WANTED)[1:])}\nheld\n"

@@ -58,4 +58,4 @@ class Docker:
         if self.found is None:
             return Ended(1, "[]", f"Error response from daemon: No such container: {words[-1]}\n")
         image = {"RepoDigests": [f"vllm/vllm-openai@{DIGEST}"]}
-        return Ended(0, json.dumps([image if "image" in words else self.found]), "")
+        return Ended(0, json.dumps([image if "image" in " ".join(words).split() else self.found]), "")

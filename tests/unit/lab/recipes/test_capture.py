@@ -192,7 +192,8 @@ def test_capture_writes_what_list_and_show_then_print(tmp_path: Path) -> None:
     docker = Docker(container())
     result = run("capture", "vllm-gptoss120", "--host", "me@box", *files, *site(tmp_path), "--write", docker=docker)
     assert result.exit_code == 0, result.output
-    assert docker.asked[0] == ["docker", "--host", "ssh://me@box", "container", "inspect", "--", "vllm-gptoss120"]
+    assert docker.asked[0][0] == "ssh"
+    assert docker.asked[0][-2:] == ["me@box", "docker container inspect -- vllm-gptoss120"]
     listed = run("list", "--registry", tmp_path / "r.toml").stdout
     assert listed.startswith("verified    openai/gpt-oss-120b  180 tok/s single")
     shown = json.loads(run("show", "GPT-oss-120b", "--registry", tmp_path / "r.toml", "--json").stdout)
