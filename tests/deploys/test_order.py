@@ -15,6 +15,7 @@ from pyinfra.context import ctx_host, ctx_state, host
 
 from anvil.deploys import gateway, report, router
 from anvil.deploys.inventory import Checked
+from anvil.hosts import sftp
 from anvil.hosts.releases import ReleasesAnswer
 from anvil.hosts.shell import Commands
 from anvil.topology import load
@@ -76,6 +77,7 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the operations of a deploy of both machines, in the order in which they run."""
     monkeypatch.setenv("ANVIL_ROUTER_TOKEN", "a-token-of-more-than-24-characters")
     monkeypatch.setattr(Host, "get_fact", lambda *_, **__: ReleasesAnswer(status="absent"))
+    monkeypatch.setattr(sftp, "runs_commands", lambda _: True)
     monkeypatch.setattr(router, "_install", lambda *_: steps("stage", "live"))
     monkeypatch.setattr(gateway, "_sync", lambda *_: steps("document", "restart", "read back", "ask"))
     found = load.loads(TOPOLOGY, {}, "topology.toml")
