@@ -88,6 +88,12 @@ def test_replay_names_what_a_new_configuration_would_move(tier: Tiers, router: R
     report = json.loads(done.stdout)
     assert report["replayed"] == 3
     assert [(m["preset"], m["after"][0]) for m in report["moved"]] == [("chat", "heavy-local")] * 2
+    (group,) = report["by_tier_and_class"]
+    assert group == {"work_class": "chat", "before": "fast-local", "after": "heavy-local", "requests": 2}
+    told = anvil("replay", str(recorded), "--config", str(candidate), "--fail-on-change")
+    assert (told.returncode, "chat: fast-local -> heavy-local  2\n" in told.stdout) == (1, True)
+    same = anvil("replay", str(recorded), "--config", str(running.config), "--fail-on-change")
+    assert same.returncode == 0, same.stderr
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{}\n")
     assert anvil("replay", str(bad), "--config", str(candidate)).returncode == 2
