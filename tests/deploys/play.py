@@ -29,9 +29,9 @@ class Run:
 
 
 def play(*operations: tuple[Any, dict[str, Any]], data: dict[str, Any] | None = None, dry: bool = False,
-         diff: bool = False, yes: bool = False) -> Run:  # fmt: skip
-    """Run (operation, arguments) pairs on @local as `pyinfra -y` (yes) or with change detection would."""
-    hosts = [("@local", data or {})]
+         diff: bool = False, yes: bool = False, on: str = "@local") -> Run:  # fmt: skip
+    """Run (operation, arguments) pairs on one host as `pyinfra -y` (yes) or with change detection would."""
+    hosts = [(on, data or {})]
     state = State(Inventory((hosts, {})), Config(FAIL_PERCENT=0, DIFF=diff), check_for_changes=not yes)
     state.current_stage = StateStage.Prepare
     connect_all(state)

@@ -71,6 +71,11 @@ def test_rooms_import_only_what_they_may() -> None:
     assert [line for path in modules() for line in trespasses(path)] == []
 
 
+def test_only_one_module_touches_paramiko() -> None:
+    users = [path for path in modules() if any(name.split(".")[0] == "paramiko" for name in imported(path))]
+    assert [str(path.relative_to(PACKAGE)) for path in users] == ["hosts/sftp.py"]
+
+
 def test_every_room_has_a_rule() -> None:
     rooms = {room_of(path) for path in modules()} - {""}
     assert rooms <= ALLOWED.keys(), "give the new room an import rule"
