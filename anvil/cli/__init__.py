@@ -23,6 +23,11 @@ def main() -> None:
         from anvil.cli.probe import run
 
         raise SystemExit(run(sys.argv[2:]))
+    if sys.argv[1:2] == ["socket"]:
+        # It runs for as long as the router and does nothing: it should weigh nothing.
+        from anvil.cli.socket import run as hold
+
+        raise SystemExit(hold(sys.argv[2:]))
     _click_main()
 
 
@@ -86,6 +91,7 @@ COMMANDS = {
     "serve": ("anvil.cli.serve", "serve"),
     "check": ("anvil.cli.serve", "check"),
     "probe": ("anvil.cli.serve", "probe"),
+    "socket": ("anvil.cli.serve", "socket"),
     "decisions": ("anvil.cli.decisions", "decisions"),
     "explain": ("anvil.cli.decisions", "explain"),
     "metrics": ("anvil.cli.metrics", "metrics"),

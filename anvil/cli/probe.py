@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import urllib.error
 import urllib.request
-from typing import NoReturn
 
+from anvil.cli.arguments import Parser
 from anvil.cli.exit_codes import UNREACHABLE
 
 TIMEOUT_S = 4.0
@@ -17,7 +16,7 @@ PATHS = {"healthz": "/healthz", "readyz": "/readyz", "models": "/v1/models"}
 
 def run(argv: list[str]) -> int:
     """Print the JSON body; 0 on 2xx, 1 on any other answer, 3 on none within 4 s, 2 on usage errors."""
-    parser = _Parser(prog="anvil probe", description="Ask a running router how it is.", allow_abbrev=False)
+    parser = Parser(prog="anvil probe", description="Ask a running router how it is.", allow_abbrev=False)
     what = parser.add_mutually_exclusive_group()
     for name in PATHS:
         what.add_argument(f"--{name}", dest="what", action="store_const", const=name)
@@ -31,18 +30,6 @@ def run(argv: list[str]) -> int:
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     return _ask(request)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Usage errors are one line, with the nearest flag."""
-
-    def error(self, message: str) -> NoReturn:
-        import difflib
-
-        word = message.rpartition(" ")[2].partition("=")[0]
-        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
-        near = difflib.get_close_matches(word, flags, n=1) if word.startswith("-") else []
-        self.exit(2, f"{self.prog}: {message}{f'; did you mean {near[0]}?' if near else ''}\n")
 
 
 def _ask(request: urllib.request.Request) -> int:

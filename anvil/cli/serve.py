@@ -48,6 +48,7 @@ def _selectors(command: click.Command) -> click.Command:
 @click.option("--log-format", default="text", type=click.Choice(["text", "json"]))
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--holder", default="", help="also take callers from the socket that `anvil socket` holds at this path")
 @click.option("--echo", is_flag=True, help="no configuration: repeat what was said, in every dialect")
 def _serve(
     config: str | None,
@@ -57,6 +58,7 @@ def _serve(
     log_format: Literal["text", "json"],
     tls_cert: Path | None,
     tls_key: Path | None,
+    holder: str,
     echo: bool,
 ) -> None:
     """Run the router."""
@@ -64,7 +66,7 @@ def _serve(
 
     if (tls_cert is None) != (tls_key is None):
         _fail("--tls-cert and --tls-key go together")
-    listen = server.Listen(host, port, tls_cert, tls_key, log_format)
+    listen = server.Listen(host, port, tls_cert, tls_key, log_format, holder)
     if echo:
         if config is not None or mode is not None:
             _fail("--echo takes no configuration")
@@ -113,5 +115,6 @@ check = _selectors(_check)
 check.name = "check"
 
 
-# Only listed by --help: ``anvil probe`` itself is answered before click is imported.
+# Only listed by --help: both are answered before click is imported.
 probe = click.Command("probe", help="Ask a running router how it is.")
+socket = click.Command("socket", help="Hold the published socket while routers come and go.")

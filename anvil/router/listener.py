@@ -1,4 +1,4 @@
-"""Accepting callers on the socket all workers share, and looking after every open connection."""
+"""Accepting callers on the sockets all workers share, and looking after every open connection."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ class Listener:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._sock = sock
+        self._servers: dict[socket.socket, asyncio.Server | None] = {sock: None}
         self._handler = handler
         self._limits = limits
         self._refuse = refuse
         self._tls = tls
-        self._server: asyncio.Server | None = None
         self._open = False
         self._timer: asyncio.TimerHandle | None = None
         self._reopening: asyncio.Task[None] | None = None
@@ -50,6 +49,21 @@ class Listener:
         await self._accept()
         self._timer = self._loop.call_later(EVERY_S, self._round)
 
+    async def add(self, sock: socket.socket) -> None:
+        """Take callers from this one too; it is closed when dropped or stopped."""
+        if not self._open:
+            sock.close()
+            return
+        self._servers[sock] = None
+        await self._accept()
+
+    def drop(self, sock: socket.socket) -> None:
+        """Take no more from it; its queue is left to others who hold it."""
+        server = self._servers.pop(sock, None)
+        if server is not None:
+            server.close()
+        sock.close()
+
     @property
     def busy(self) -> bool:
         """Whether any request is in progress."""
@@ -59,8 +73,8 @@ class Listener:
         """Take no further callers; the queue is left to another worker."""
         if self._open:
             self._open = False
-            self._rest()
-            self._sock.close()
+            for sock in list(self._servers):
+                self.drop(sock)
 
     def retire(self) -> None:
         """Take no further callers and close every connection as soon as it has nothing to do."""
@@ -77,15 +91,18 @@ class Listener:
 
     async def _accept(self) -> None:
         """A copy of the socket: closing it stops the accepting and leaves the queue as it is."""
-        if self._open and self._server is None:
-            self._server = await self._loop.create_server(
-                self._protocol, sock=self._sock.dup(), ssl=self._tls, backlog=CONNECTIONS
-            )
+        for sock in [each for each, server in self._servers.items() if server is None]:
+            server = await self._loop.create_server(self._protocol, sock=sock.dup(), ssl=self._tls, backlog=CONNECTIONS)
+            if self._servers.get(sock, server) is None:
+                self._servers[sock] = server
+            else:  # dropped meanwhile
+                server.close()
 
     def _rest(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for sock, server in self._servers.items():
+            if server is not None:
+                server.close()
+            self._servers[sock] = None
 
     def _protocol(self) -> CallerConnection:
         if len(self.connections) >= CONNECTIONS - 1:
@@ -97,7 +114,8 @@ class Listener:
         now = self._loop.time()
         for connection in list(self.connections):
             connection.look(now)
-        if self._server is None and not self._reopening and len(self.connections) < CONNECTIONS:
+        resting = self._open and None in self._servers.values()
+        if resting and not self._reopening and len(self.connections) < CONNECTIONS:
             self._reopening = self._loop.create_task(self._accept())
             self._reopening.add_done_callback(self._reopened)
         self._timer = self._loop.call_later(EVERY_S, self._round)

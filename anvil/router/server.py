@@ -44,6 +44,7 @@ class Listen(Struct, frozen=True):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     log_format: Literal["text", "json"] = "text"
+    holder: str = ""  # the Unix socket that gives the published one (holder.py)
 
 
 class Shared:
@@ -72,6 +73,7 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         self._shared = Shared()
         self._failures = 0
         self._retired: list[WorkerProcess] = []
+        self._yields = False
         super().__init__(
             "anvil",
             address=listen.host,
@@ -93,7 +95,15 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
     def run(self) -> None:
         self.serve(target_loader=lambda: None, wrap_loader=False)
 
+    def _yield(self, *_: object) -> None:
+        self._yields = True
+        self.main_loop_interrupt.set()
+
     # -- granian's steps, ours
+    def startup(self, spawn_target: Any, target_loader: Any) -> None:
+        signal.signal(signal.SIGUSR1, self._yield)
+        super().startup(spawn_target, target_loader)
+
     def _init_shared_socket(self) -> None:
         """One listening socket for all workers: a reload or a crash loses no queued connection.
 
@@ -149,8 +159,17 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
                 return
             if self.interrupt_children:
                 self._restart(spawn_target)
+            if self._yields:
+                self._hand_over()
             if self.reload_signal:
                 self._reload(spawn_target, target_loader)
+
+    def _hand_over(self) -> None:
+        """Another router takes the callers: finish what is here, refuse nothing, wait to be stopped."""
+        self._yields = False
+        self.main_loop_interrupt.clear()
+        _retire(self.wrks[0])
+        say("handed over: requests in progress finish, no more are taken")
 
     def _restart(self, spawn_target: Any) -> None:
         self.interrupt_children.clear()

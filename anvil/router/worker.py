@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from anvil.router import lease
 from anvil.router.app import App
 from anvil.router.listener import Listener
 
@@ -39,6 +40,7 @@ class _Worker:
         self._shared = shared
         self._limits = loaded.config.server
         self._tls = _tls(listen)
+        self._holder = listen.holder
         self._sock = sock
         self._parent = os.getppid()
         self._told = asyncio.Event()
@@ -50,6 +52,7 @@ class _Worker:
         self._sock.setblocking(False)
         listener = Listener(self._sock, self._app.serve, self._limits, self._app.runtime.refused, self._tls)
         await listener.start()
+        held = loop.create_task(lease.keep(self._holder, listener)) if self._holder else None
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGUSR1, self._retire)
         gc.collect()
@@ -58,6 +61,8 @@ class _Worker:
         self._shared.ready.set()
         try:
             await self._until_told()
+            if held is not None:
+                held.cancel()
             await self._finish(listener)
         finally:
             listener.close()
