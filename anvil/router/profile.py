@@ -54,10 +54,12 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class _File(Struct):
+    """``entries`` has no default: a file without them would quietly leave the seed profile in force (11.3)."""
+
     schema: str
+    entries: list[msgspec.Raw]
     mode: str = "replay"
     eval_max: float = EVAL_MAX
-    entries: list[msgspec.Raw] = []
 
 
 Key = tuple[str, str | None]

@@ -83,6 +83,7 @@ def test_v1_files_load_without_fingerprints() -> None:
         (b"", "p.json: not a profile"),
         (b"[]", "p.json: not a profile"),
         (b"\xff", "p.json: not a profile"),
+        (b'{"schema": "anvil-serving.router.profile_bootstrap/v2", "mode": "live"}', "p.json: not a profile"),
         (document(schema="anvil-serving.router.profile_bootstrap/v3"), "v3"),
         (document(mode="dream"), "mode must be"),
         (document(row(decision="Allow")), r"entries\[0\].*decision"),
