@@ -14,10 +14,10 @@ from pyinfra.context import host
 from anvil.deploys import options
 from anvil.harness import json5_document, json5_edit, masking, openclaw, openclaw_features, openclaw_merge
 from anvil.harness.model import Model, Router, title
-from anvil.harness.refusal import Refusal
+from anvil.harness.refusal import Refusal, Unreadable
 from anvil.hosts.announce import unified
 from anvil.hosts.json_file import Edit
-from anvil.hosts.openclaw import CONNECTION_SECONDS, OpenClawValidation
+from anvil.hosts.openclaw import CONNECTION_SECONDS, NO_REASON, OpenClawValidation
 from anvil.topology import derived
 from anvil.topology.model import Gateway, Topology
 
@@ -120,7 +120,10 @@ def joined(
     rewrite: bool = False,
 ) -> Edit:
     """One document with our part in it. Raises ValueError (Refusal) for what cannot be read or must not be changed."""
-    current, _ = json5_document.parse(content or b"")
+    try:
+        current, _ = json5_document.parse(content or b"")
+    except Unreadable as broken:
+        raise Refusal(f"{broken}; mend it on the gateway, or move it away for a new one: it is left as it is") from None
     wanted, notes = openclaw_merge.merge(current, owned, features, chosen)
     told = tuple(map(str, notes))
     if content and json5_document.same(current, wanted):
@@ -181,7 +184,7 @@ def judge(login: bool, pinned: bool) -> Callable[[Host, str, str], tuple[str, ..
                 on.log(f"WARN {warning}")
             return ()
         before = on.get_fact(OpenClawValidation, login, live, _timeout=CONNECTION_SECONDS).issues
-        ours = tuple(issue for issue in told.issues if issue not in before)
+        ours = tuple(issue for issue in told.issues if issue not in before or issue == NO_REASON)
         for issue in () if ours else told.issues:
             on.log(f"WARN {live} was not valid before this run, and is not now: {issue}")
         return ours

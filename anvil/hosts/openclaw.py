@@ -30,6 +30,7 @@ RUN = f"""run() {{
   return "$code"
 }}
 """
+NO_REASON = "it is not valid, and no reason is given"
 _ABSENT = re.compile(r"openclaw: (?:command )?not found|command not found: openclaw", re.IGNORECASE)
 _VERSION = re.compile(r"(?<![\d.])\d{4}\.\d+\.\d+(?:[-+][\w.-]+)?")
 
@@ -136,7 +137,7 @@ class OpenClawValidation(FactBase[ValidationAnswer]):
         valid = told["valid"] is True
         issues, warnings = (_sentences(told.get(key)) for key in ("issues", "warnings"))
         if not valid and not issues:
-            issues = ("not valid, and no reason is given",)
+            issues = (NO_REASON,)
         return ValidationAnswer(status="ok", valid=valid, issues=issues, warnings=warnings)
 
 
