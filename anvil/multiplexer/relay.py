@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CONNECT_S = 3.0
 UPSTREAM_S = 900.0
 HEALTH_S = 1.5
+# What engines answer until their model is loaded; a resident has loaded its own.
+STILL_LOADING = 503
 # What an engine may want to know of the caller; its own credentials are not ours to give.
 FORWARDED = ("content-type", "accept", "anthropic-version", "anthropic-beta", "traceparent", "tracestate")
 COPIED = (b"content-type", b"content-encoding", b"content-length")
@@ -80,6 +82,9 @@ class Relay:
             sending.cancel()
             raise
         lease.on_cut = lambda: connection.abort("cut")
+        if again and connection.status == STILL_LOADING and await self.residency.replaced(lease):
+            connection.abort("a copy that its runtime restarted, not the resident")
+            return RETRY
         try:
             await _relayed(connection, request)
         except UpstreamError as error:

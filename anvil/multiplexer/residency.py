@@ -71,6 +71,11 @@ class Residency:
                 return gone
             await asyncio.sleep(DEATH_SHOWS_S / 10)
 
+    async def replaced(self, lease: Lease) -> bool:
+        """After an answer that no resident gives: whether another process than the lease's resident gave it."""
+        await self.look()
+        return self.resident is not lease.resident
+
     @property
     def starting(self) -> Row | None:
         return self._card.starting

@@ -230,6 +230,21 @@ async def test_a_model_that_died_is_started_again_for_the_request_that_finds_out
         assert made.fake.story == ["start a", "stop a", "start a"]
 
 
+async def test_a_copy_that_its_runtime_restarted_is_not_heard_while_it_loads() -> None:
+    """Docker brings a crashed engine back before anybody looks; until its model is loaded it answers 503."""
+    async with house() as made:
+        await made.ask("a")
+        loading, loaded = response(503, b'{"error": {"message": "Loading model"}}'), _engine("a")
+        made.tiers["a"].behaviour = lambda request: loaded(request) if len(made.fake.story) > 1 else loading
+        made.fake.up["a"] += 1
+        answer = await made.ask("a")
+        assert answer.json()["choices"][0]["message"]["content"] == "I am a"
+        assert made.fake.story == ["start a", "stop a", "start a"]
+        made.tiers["a"].behaviour = lambda request: loading  # a resident's own 503 is its word
+        assert (await made.ask("a")).json() == {"error": {"message": "Loading model"}}
+        assert made.fake.story == ["start a", "stop a", "start a"]
+
+
 async def test_an_engine_that_does_not_listen_is_503() -> None:
     async with house() as made:
         made.tiers["a"].stop()
