@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -187,10 +188,8 @@ def _listed(on: Host, login: bool, wanted: dict[str, int], seconds: int) -> str:
 
 def _settled(lacking: Callable[[], str], seconds: int) -> str:
     """ "" as soon as nothing is lacking, else what is when the time is up."""
-    found = ""
-    for _ in range(max(1, seconds // PAUSE_SECONDS)):
-        if not (found := lacking()):
-            return ""
+    deadline = time.monotonic() + seconds
+    while (found := lacking()) and time.monotonic() < deadline:
         gevent.sleep(PAUSE_SECONDS)
     return found
 

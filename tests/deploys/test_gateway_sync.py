@@ -1,0 +1,174 @@
+"""A whole sync in one process: a scripted `openclaw` of some release or none, a scripted router, the real steps."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyinfra.api import Config, Inventory, State
+from pyinfra.api.connect import connect_all, disconnect_all
+from pyinfra.api.deploy import add_deploy
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import StateStage
+
+from anvil.deploys import gateway
+from anvil.deploys.inventory import Checked
+from anvil.topology import load
+from tests.deploys.test_full_local import OPENCLAW, TOPOLOGY
+from tests.deploys.test_gateway import router
+
+__all__ = ["router"]
+
+TOKEN = "canary-token"  # the scripted router's
+
+
+class Site:
+    """A machine that is its own gateway."""
+
+    def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.port = folder, int(url.split(":")[2].split("/")[0])
+        self.document = folder / ".openclaw" / "openclaw.json"
+        self.document.parent.mkdir()
+        self.document.write_text('{"gateway": {"port": 18789}}')
+        (folder / ".profile").write_text(f"PATH={folder}:$PATH\n")
+        for name, value in {"HOME": str(folder), "SHELL": "/bin/sh", "ANVIL_ROUTER_TOKEN": TOKEN}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("anvil.hosts.gateway.PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr("anvil.hosts.gateway.READ_BACK_SECONDS", 0)
+        self.error = ""
+
+    def release(self, **changes: str) -> None:
+        """The scripted command with some of its answers replaced: `version`, `restart` or `schema` -> Python."""
+        text = OPENCLAW.format(python=sys.executable)
+        old = {
+            "version": 'print("OpenClaw 2026.9.3 (abc)")',
+            "restart": 'open(home + "/restarts", "a").write("restarted\\n")',
+            "schema": 'print(json.dumps({"properties": {"agents": {"properties": {"defaults": defaults}}}}))',
+        }
+        for name, code in changes.items():
+            assert old[name] in text
+            text = text.replace(old[name], code)
+        (self.folder / "openclaw").write_text(text)
+        (self.folder / "openclaw").chmod(0o755)
+
+    def sync(self, more: str = "", **overrides: str) -> int:
+        """How many operations changed something; -1 when the run failed."""
+        file = self.folder / "topology.toml"
+        ports = {"fast": 30001, "heavy": 30002, "router": self.port}
+        text = TOPOLOGY.format(root="/srv/anvil", engine="/bin/true", context=4096, chat='["fast-local"]', **ports)
+        file.write_text(text + more)
+        found = Checked(load.load(file, {}, str(file)), str(file))
+        hosts = [("@local", {"topology": found, "machine": "here"})]
+        inventory = Inventory((hosts, {}), override_data={"allow_drift": "true", "env_file": "none", **overrides})
+        state = State(inventory, Config(FAIL_PERCENT=0), check_for_changes=True)
+        state.current_stage = StateStage.Prepare
+        self.error = ""
+        connect_all(state)
+        try:
+            add_deploy(state, gateway.in_step)
+            run_ops(state)
+        except PyinfraError as error:
+            self.error = str(error)
+            return -1
+        finally:
+            disconnect_all(state)
+        return sum(each.operation_meta.did_change() for ops in state.ops.values() for each in ops.values())
+
+
+@pytest.fixture
+def site(tmp_path: Path, router: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Site:
+    caplog.set_level("INFO")
+    return Site(tmp_path, router, monkeypatch)
+
+
+def presets(site: Site) -> list[str]:
+    document: Any = json.loads(site.document.read_text())
+    rows = document.get("models", {}).get("providers", {}).get("anvil", {}).get("models", [])
+    return [row["id"] for row in rows]
+
+
+def test_a_second_run_does_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.release()
+    assert (site.sync(), site.error) == (1, ""), caplog.text
+    assert presets(site) == ["chat"]
+    assert (site.sync(), site.error) == (0, "")
+    assert not (site.folder / "restarts").exists()  # this release takes up models by itself
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (None, "openclaw is not on the login shell's PATH; pin gateways.*.version to write without asking it"),
+        ({"version": 'print("3 updates\\nOpenClaw 2026.3.9")'}, "OpenClaw 2026.3.9 is older than 2026.4.21"),
+        ({"version": 'print("OpenClaw, freshly built")'}, "names no version; pin the one that runs there"),
+        ({"version": "sys.exit('out of memory')"}, "out of memory; pin gateways.*.version"),
+        ({"schema": 'print("no schema today")'}, "openclaw config schema printed no JSON Schema"),
+    ],
+)
+def test_a_release_that_cannot_be_told_is_refused_before_anything_is_written(
+    site: Site, changes: dict[str, str] | None, problem: str
+) -> None:
+    original = site.document.read_bytes()
+    if changes is not None:
+        site.release(**changes)
+    assert site.sync() == -1
+    assert problem in site.error
+    assert site.document.read_bytes() == original
+
+
+def test_a_newer_release_is_warned_of_and_an_unnamed_one_may_be_pinned(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.release(version='print("OpenClaw 2027.1.0")')
+    assert (site.sync(), site.error) == (1, "")
+    assert "WARN here: OpenClaw 2027.1.0 is an untested release" in caplog.text
+    site.release(version="pass")
+    assert (site.sync('version = "2026.9.6"\n'), site.error) == (0, "")
+
+
+def test_a_pinned_release_without_a_command_is_written_and_told(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    pinned = 'version = "2026.9.6"\n[gateways.mini.plugin]\n'
+    assert (site.sync(pinned), site.error) == (2, ""), caplog.text
+    assert presets(site) == ["chat"]
+    for words in (
+        "the document is not validated",
+        "not restarted",
+        "plugin not read back",
+        "`openclaw gateway restart`",
+    ):
+        assert words in caplog.text
+    assert "Ask through mini" in caplog.text
+    assert "Read back mini" not in caplog.text
+    assert (site.sync(pinned), site.error) == (0, "")
+    assert site.sync('version = "2026.3.1"\n') == -1
+    assert "older than 2026.4.21" in site.error
+
+
+def test_a_gateway_that_is_down_has_its_document_and_the_run_fails(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.release(restart='print("Gateway service disabled.")')
+    assert site.sync(restart="always") == -1
+    assert "no gateway runs here that could be restarted: start it" in caplog.text
+    assert presets(site) == ["chat"]
+
+
+def test_the_way_is_the_one_that_the_document_says(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """M3: a live baseUrl and key stay, so they are what is probed."""
+    site.release()
+    live = {"baseUrl": f"http://127.0.0.1:{site.port}/v1", "apiKey": TOKEN}
+    site.document.write_text(json.dumps({"models": {"providers": {"anvil": {**live, "models": []}}}}))
+    declared = f"http://127.0.0.1:{site.port}"
+    site.port += 1  # nobody listens where the topology says
+    assert (site.sync(), site.error) == (1, ""), caplog.text
+    assert f"baseUrl stays {declared}" in caplog.text
+    site.document.write_text(
+        json.dumps({"models": {"providers": {"anvil": {**live, "apiKey": "stale", "models": []}}}})
+    )
+    assert site.sync() == -1
+    assert "answers 401" in caplog.text
+    assert "stale" not in caplog.text
