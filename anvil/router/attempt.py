@@ -349,13 +349,13 @@ class Attempt:
         await self._send([gate.end()])
 
     def _truncated(self, gate: Gate, request: UpstreamRequest) -> bool:
-        answer = Answer(blocks=[], finish=gate.finish, usage=gate.usage)
-        return chains.truncated(evidence.of(answer, self.turn, _cap(request)))
+        return chains.truncated(evidence.of(Answer([], gate.finish, gate.usage), self.turn, _cap(request)))
 
     async def _break_off(self, gate: Gate, fault: Fault) -> None:
+        if not self.entry.prompt_tokens:  # what was generated before the end costs, served or not
+            self._account(gate.usage, gate.words.count)
         if not gate.committed:
             raise AttemptFailed(fault)
-        self._account(gate.usage, gate.words.count)
         with contextlib.suppress(CallerGone):
             await self.exchange.outlet.send(gate.abort(fault, self.runtime.config.exhaustion_status))
         raise AbortedAfterCommit(fault)

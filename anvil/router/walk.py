@@ -125,6 +125,8 @@ class Walk:
         finally:
             entry.duration_ms = (time.perf_counter() - started) * 1000
             entry.cost_usd = attempt_cost(backend.tier, entry.prompt_tokens, entry.completion_tokens)
+            if entry.real and not entry.prompt_tokens:  # charged to the request (15.3), but nobody bills for a refusal
+                entry.prompt_tokens = self._prompt_words
             self.tokens += self._prompt_words + entry.completion_tokens
 
     # ----------------------------------------------------------------------------------------- failures

@@ -211,6 +211,24 @@ def test_costs_follow_the_tier_that_earned_them(tier: Tiers, router: Routers) ->
     assert record["served_tier_privacy"] == "local"
 
 
+def test_every_real_attempt_is_charged_the_prompt_and_pays_for_what_it_generated(tier: Tiers, router: Routers) -> None:
+    refused = tier(lambda _: t.response(500, b"{}"))
+    cut = tier(lambda _: t.sse(t.chunk({"content": " "}), t.chunk({"content": "one two"}), end=False, reset=True))
+    prices = {"cost_input_per_mtok": 1000.0, "cost_output_per_mtok": 1000.0}
+    running = router(
+        config_toml(
+            tier_toml("one", refused.url, **prices), tier_toml("two", cut.url, **prices), tier_toml("three", tier().url),
+            presets={"review": ["one", "two", "three"]},
+        )
+    )  # fmt: skip
+    ask(running, model="review", messages=words(4), stream=True)  # verified, so nothing of the cut answer has left
+    record = running.last()
+    assert [(a["prompt_tokens"], a["completion_tokens"]) for a in record["attempts"]] == [(4, 0), (4, 2), (7, 3)]
+    assert (record["total_prompt_tokens"], record["total_completion_tokens"]) == (15, 5)
+    assert [a["cost_usd"] for a in record["attempts"]] == pytest.approx([0, 0.006, 0])
+    assert record["wasted_cost_usd"] == pytest.approx(0.006)
+
+
 def test_the_resident_of_a_swap_group_comes_first(tier: Tiers, router: Routers) -> None:
     up = tier()
     tiers = [tier_toml(name, up.url, swap_group="gpu0") for name in ("one", "two")]
