@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from anvil.cli import endpoint_options as shared
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, UNREACHABLE
 from anvil.lab.bench import distribution, picture, recipe
 from anvil.lab.bench.measure import Plan, Stated, bench
@@ -91,7 +92,7 @@ def command(
         for path in files:
             check_target(path, force=force, mkdir=mkdir)
     except (Refused, WriteRefused) as problem:
-        raise shared.refusal("bench", problem) from None
+        raise stop(problem) from None
     stated = Stated(**{name: options.pop(name) for name in Stated.__dataclass_fields__})
     report = _measured(endpoint, _plan(options, sweep, no_thinking), stated, as_json)
     contents = {"json": shared.document(report), "svg": picture.svg(report).encode()}
@@ -100,7 +101,7 @@ def command(
     if as_json or printed:
         click.echo(contents["json" if as_json else "recipe"], nl=False)
     for path, kind in files.items():
-        shared.write("bench", path, contents[kind], force=force, mkdir=mkdir)
+        shared.write(path, contents[kind], force=force, mkdir=mkdir)
     if not all(enough(found, allowed) for found in report.levels):
         raise SystemExit(FAILED)
 
@@ -133,8 +134,7 @@ def _measured(endpoint: Endpoint, plan: Plan, stated: Stated, as_json: bool) -> 
         if as_json:
             error = {"class": trouble.kind, "detail": str(trouble)}
             click.echo(shared.document({"schema": SCHEMA, "base_url": endpoint.base_url, "error": error}), nl=False)
-        click.echo(f"anvil bench: {trouble}", err=True)
-        raise SystemExit(UNREACHABLE) from None
+        raise stop(trouble, UNREACHABLE) from None
 
 
 def as_text(report: Report) -> str:

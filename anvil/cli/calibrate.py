@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE, USAGE
+from anvil.cli.ending import stop
+from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE
 
 if TYPE_CHECKING:
     from anvil.lab.calibrate.run import Generated, Report
@@ -42,7 +42,7 @@ def bootstrap(folder: Path, out: Path, mapped: tuple[str, ...], force: bool, mkd
         if not (out.is_file() and out.read_bytes() == data):
             write_whole(out, data, force=force, mkdir=mkdir)
     except (BadEvaluation, WriteRefused, BadPair, OSError) as error:
-        raise refusal("bootstrap", str(error)) from None
+        raise stop(error) from None
     if as_json:
         found = [msgspec.to_builtins(row) for row in rows]
         click.echo(msgspec.json.encode({"schema": BOOTSTRAP_SCHEMA, "out": str(out), "rows": found}).decode())
@@ -67,13 +67,6 @@ def pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
             raise BadPair(f"{option} {name}: given twice")
         found[name] = value
     return found
-
-
-def refusal(command: str, message: str) -> SystemExit:
-    """Say every line of ``message`` on stderr; exit 2."""
-    for line in message.splitlines():
-        print(f"anvil {command}: {line}", file=sys.stderr)
-    return SystemExit(USAGE)
 
 
 # ---------------------------------------------------------------------------------------------- calibrate
@@ -138,10 +131,9 @@ def calibrate(
         chosen = choose(judge, judge_model, judge_key_env, environ, planned.config)
         report = run.measure(asked, planned, chosen, around)
     except BinaryMissing as error:
-        _say(str(error))
-        raise SystemExit(MISSING_PROGRAM) from None
+        raise stop(error, MISSING_PROGRAM) from None
     except (plan.Refused, JudgeRefused, BadPair, OSError) as error:
-        raise refusal("calibrate", str(error)) from None
+        raise stop(error) from None
     assert asked.out is not None  # plan.make refuses a run without
     raise SystemExit(_told(report, asked.out, chosen, as_json))
 

@@ -1,4 +1,4 @@
-"""What the catalogue commands share: one JSON document, one-line refusals, where the topology is (lab contract 1)."""
+"""What the catalogue commands share: one JSON document, where the topology is (lab contract 1)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,13 @@ import click
 import msgspec
 
 from anvil.cli import topology_file
-from anvil.cli.exit_codes import USAGE
+from anvil.cli.ending import stop
 from anvil.topology import load
 from anvil.topology.model import Topology
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-
-
-def stop(message: str, code: int = USAGE) -> SystemExit:
-    """The exit to raise, after its lines went to stderr."""
-    for line in message.splitlines():
-        click.echo(f"anvil: {line}", err=True)
-    return SystemExit(code)
 
 
 def say(*lines: str) -> None:
@@ -46,4 +39,4 @@ def topology(file: Path | None, *, needed: bool) -> Topology | None:
     try:
         return load.load(path, os.environ)
     except load.TopologyError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
 from anvil.router.decisions.query import BadQuery
 from anvil.router.decisions.query import parse as parse_query
@@ -28,13 +29,6 @@ RETRY_SECONDS: Final = 2.0
 LOCAL_NAME: Final = "localhost"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _stop(message: str, code: int) -> click.ClickException:
-    """One line on stderr and an exit code."""
-    problem = click.ClickException(message)
-    problem.exit_code = code  # type: ignore[misc] # click reads it from the instance, and declares it on the class
-    return problem
 
 
 # --------------------------------------------------------------------------------------------- connection
@@ -63,7 +57,7 @@ def _client(url: str, token_env: str) -> httpx.Client:
     except httpx.InvalidURL:
         base = httpx.URL("")
     if base.scheme not in ("http", "https") or not base.host:
-        raise _stop(f"--url {url!r} is not an http or https URL, for example http://127.0.0.1:8000", USAGE)
+        raise stop(f"--url {url!r} is not an http or https URL, for example http://127.0.0.1:8000", USAGE)
     if base.host == LOCAL_NAME:
         click.echo("note: localhost is read as 127.0.0.1", err=True)
         base = base.copy_with(host="127.0.0.1")
@@ -85,7 +79,7 @@ def _get(client: httpx.Client, path: str, token_env: str) -> httpx.Response:
 
 
 def _unreachable(client: httpx.Client, error: Exception) -> click.ClickException:
-    return _stop(f"no router answers at {client.base_url} ({type(error).__name__}); see --url", UNREACHABLE)
+    return stop(f"no router answers at {client.base_url} ({type(error).__name__}); see --url", UNREACHABLE)
 
 
 def _checked(answer: httpx.Response, token_env: str) -> httpx.Response:
@@ -93,8 +87,8 @@ def _checked(answer: httpx.Response, token_env: str) -> httpx.Response:
         return answer
     answer.read()
     if answer.status_code == 401:
-        raise _stop(f"the router wants a token: set {token_env}, or name another variable with --token-env", FAILED)
-    raise _stop(f"the router answered {answer.status_code}: {_message(answer)}", FAILED)
+        raise stop(f"the router wants a token: set {token_env}, or name another variable with --token-env", FAILED)
+    raise stop(f"the router answered {answer.status_code}: {_message(answer)}", FAILED)
 
 
 def _message(answer: httpx.Response) -> str:
@@ -155,7 +149,7 @@ def _parameters(filters: dict[str, object], limit: int | None, follow: bool) -> 
     try:
         parse_query(str(parameters))
     except BadQuery as error:
-        raise _stop(str(error).replace("_", "-"), USAGE) from None
+        raise stop(str(error).replace("_", "-"), USAGE) from None
     return parameters
 
 
@@ -167,7 +161,7 @@ def _records(content: bytes) -> list[Decision]:
     try:
         return msgspec.json.decode(content, type=_List).data
     except msgspec.DecodeError:
-        raise _stop("the answer is not a list of decisions; is --url an anvil router?", FAILED) from None
+        raise stop("the answer is not a list of decisions; is --url an anvil router?", FAILED) from None
 
 
 COLUMNS: Final = ("id", "time", "asked", "class", "served by", "outcome", "failed tries", "tokens", "ms", "cost")
@@ -262,9 +256,7 @@ def explain(decision_id: str, url: str, token_env: str, as_json: bool) -> None:
     Exit 1: unknown id or the router refused; 2: usage; 3: no router there.
     """
     if not ID_PATTERN.fullmatch(decision_id):
-        raise _stop(
-            f"{decision_id!r} is not a decision id (dec_ and 24 hexadecimal digits); see anvil decisions", USAGE
-        )
+        raise stop(f"{decision_id!r} is not a decision id (dec_ and 24 hexadecimal digits); see anvil decisions", USAGE)
     with _client(url, token_env) as client:
         content = _get(client, f"/v1/decisions/{decision_id}", token_env).content
     story = tell(_record(content))
@@ -279,4 +271,4 @@ def _record(content: bytes | str) -> Decision:
     try:
         return decode(content)
     except msgspec.DecodeError:
-        raise _stop("the answer is not a decision record; is --url an anvil router?", FAILED) from None
+        raise stop("the answer is not a decision record; is --url an anvil router?", FAILED) from None

@@ -12,8 +12,8 @@ import msgspec
 
 from anvil import __version__
 from anvil.cli import topology_file
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, USAGE
-from anvil.cli.topology_file import stop
 from anvil.lab import machine_shell
 from anvil.lab.controller_doctor import Check, software
 from anvil.topology import load

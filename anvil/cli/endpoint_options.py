@@ -12,8 +12,9 @@ import click
 import msgspec
 
 from anvil.cli import topology_file
-from anvil.cli.exit_codes import FAILED, INTERRUPTED, USAGE
-from anvil.lab.endpoint import Asked, Endpoint, Refused, resolve
+from anvil.cli.ending import stop
+from anvil.cli.exit_codes import FAILED, INTERRUPTED
+from anvil.lab.endpoint import Asked, Endpoint, resolve
 from anvil.lab.preflight.families import without_thinking
 from anvil.lab.writing import WriteRefused, write_whole
 
@@ -56,12 +57,6 @@ def named_endpoint(options: dict[str, Any]) -> tuple[Endpoint, str | None]:
     return (without_thinking(endpoint, family) if no_thinking else endpoint), family
 
 
-def refusal(command: str, sentence: Refused | Exception | str) -> SystemExit:
-    """Say it on stderr; exit 2."""
-    click.echo(f"anvil {command}: {sentence}", err=True)
-    return SystemExit(USAGE)
-
-
 def run(work: Coroutine[Any, Any, Value]) -> Value:
     """Run it to its end; Ctrl-C exits 130."""
     try:
@@ -71,13 +66,12 @@ def run(work: Coroutine[Any, Any, Value]) -> Value:
         raise SystemExit(INTERRUPTED) from None
 
 
-def write(command: str, path: Path, content: bytes, *, force: bool, mkdir: bool) -> None:
+def write(path: Path, content: bytes, *, force: bool, mkdir: bool) -> None:
     """Put a result into its file; what cannot be written exits 1."""
     try:
         write_whole(path, content, force=force, mkdir=mkdir)
     except (OSError, WriteRefused) as problem:
-        click.echo(f"anvil {command}: {path}: {problem}", err=True)
-        raise SystemExit(FAILED) from None
+        raise stop(f"{path}: {problem}", FAILED) from None
 
 
 def document(report: msgspec.Struct | dict[str, Any]) -> bytes:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from anvil.cli.calibrate import BadPair, pairs, refusal
+from anvil.cli.calibrate import BadPair, pairs
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def grade(folder: Path, out: Path | None, force: bool, as_json: bool) -> None:
         for file, data in new.items():
             write_whole(file, data, force=force, mkdir=True)
     except (BadEvaluation, WriteRefused, OSError) as error:
-        raise refusal("eval grade", str(error)) from None
+        raise stop(error) from None
     structures, totals = _summary(found)
     if as_json:
         told = {"schema": GRADE_SCHEMA, "out": str(target), "structural_score": structures, "judges": totals}
@@ -130,7 +131,7 @@ def planning(context: click.Context, /, folder: Path | None, live: bool, prompts
 
     if folder is None:
         if live:
-            raise refusal("eval planning", "--dir DIR is missing: the evaluation is written there")
+            raise stop("--dir DIR is missing: the evaluation is written there")
         click.echo(context.get_help())
         return
     if live:
@@ -176,18 +177,16 @@ def _live(
             for name, data in results.files(folder).items():
                 write_whole(out / "results" / folder.name / name, data, force=True, mkdir=True)
     except BinaryMissing as error:
-        _say(str(error))
-        raise SystemExit(MISSING_PROGRAM) from None
+        raise stop(error, MISSING_PROGRAM) from None
     except (plan.Refused, JudgeRefused, BadPair, BadEvaluation, BadDecisions, OSError) as error:
-        raise refusal(f"eval {command}", str(error)) from None
+        raise stop(error) from None
     told = {"requests": len(found), "answers": generated.answers, "not_judged": failures, "out": str(out)}
     if as_json:
         click.echo(msgspec.json.encode({"schema": f"anvil.eval-{command}/v1", **told}).decode())
     else:
         click.echo(f"{generated.answers} answers to {len(found)} prompts in {out}, {failures} not judged")
     if not generated.answers and generated.unreachable:
-        _say("bring the serves up: pyinfra inventory/hosts.py deploy/serves.py")
-        raise SystemExit(UNREACHABLE)
+        raise stop("bring the serves up: pyinfra inventory/hosts.py deploy/serves.py", UNREACHABLE)
     raise SystemExit(FAILED if failures or not generated.answers else 0)
 
 

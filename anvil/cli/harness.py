@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 import click
 
 from anvil.cli import harness_render, topology_file
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED
 from anvil.cli.harness_change import Outcome, changed, exports, paths, report, say, settle, show_document, tell
 from anvil.cli.harness_router import ask, decoded
 from anvil.cli.harness_validate import validate
-from anvil.cli.topology_file import stop
 from anvil.harness import HARNESSES
 
 # These clients ask their maker's own servers.

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from anvil.cli import harness_file
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, USAGE
 from anvil.cli.harness_router import Answer
-from anvil.cli.topology_file import stop
 from anvil.harness.joining import Joined, joined
 from anvil.harness.json5_document import parse
 from anvil.harness.json5_edit import written

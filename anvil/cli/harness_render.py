@@ -11,10 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from anvil.cli import harness_change
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import USAGE
 from anvil.cli.harness_change import changed, settle, show_document
 from anvil.cli.harness_router import described
-from anvil.cli.topology_file import stop
 from anvil.harness import HARNESSES
 from anvil.harness.joining import Joined
 from anvil.harness.json5_document import dumped

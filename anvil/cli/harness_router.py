@@ -11,8 +11,8 @@ import httpx
 import msgspec
 
 from anvil.cli import topology_file
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
-from anvil.cli.topology_file import stop
 from anvil.harness.model import File, Model, Router, max_output, title
 from anvil.router import profile as quality
 from anvil.router.config import ConfigError, RouterConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, USAGE
-from anvil.cli.topology_file import stop
 from anvil.harness.capture import PRESETS, Verdict, cadence, read, wire
 from anvil.router.config.model import RouterConfig, TierConfig
 from anvil.router.intent import Intents

@@ -14,8 +14,8 @@ import msgspec
 from click.core import ParameterSource
 
 from anvil import __version__
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, USAGE
-from anvil.cli.topology_file import stop
 from anvil.lab.writing import WriteRefused
 from anvil.topology import load
 from anvil.topology.check import lines

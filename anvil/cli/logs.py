@@ -9,8 +9,8 @@ import click
 import msgspec
 
 from anvil.cli import topology_file
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, USAGE
-from anvil.cli.topology_file import stop
 from anvil.lab import service_logs
 from anvil.lab.service_logs import LogsError, NoSuchService
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from anvil.cli.exit_codes import USAGE
+from anvil.cli.ending import stop
 from anvil.router.promotion import DEFAULT_THRESHOLD, OVERALL, BadRecord, Summary, Tally, evaluate
 
 BREACH = 1
@@ -41,19 +41,14 @@ def metrics(file: Path, threshold: float, as_json: bool) -> None:
         with file.open(encoding="utf-8") as lines:
             summary = evaluate(lines, threshold)
     except OSError as error:
-        raise _refusal(f"{file}: {error.strerror}; give a readable JSONL file") from None
+        raise stop(f"{file}: {error.strerror}; give a readable JSONL file") from None
     except UnicodeDecodeError:
-        raise _refusal(f"{file}: not UTF-8; give JSONL as /v1/decisions?format=jsonl writes it") from None
+        raise stop(f"{file}: not UTF-8; give JSONL as /v1/decisions?format=jsonl writes it") from None
     except BadRecord as error:
-        raise _refusal(f"{file}: {error}") from None
+        raise stop(f"{file}: {error}") from None
     click.echo(msgspec.json.format(msgspec.json.encode(summary)).decode() if as_json else as_text(summary))
     if not summary.gate_passed:
         raise SystemExit(BREACH)
-
-
-def _refusal(message: str) -> SystemExit:
-    click.echo(f"anvil metrics: {message}", err=True)
-    return SystemExit(USAGE)
 
 
 def as_text(summary: Summary) -> str:

@@ -14,7 +14,8 @@ import click
 import msgspec
 
 from anvil.cli import catalogue, topology_file
-from anvil.cli.catalogue import as_json, document, stop
+from anvil.cli.catalogue import as_json, document
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM
 from anvil.lab import machine_shell
 from anvil.lab.models import cache, hub, index, roots, volume
@@ -61,7 +62,7 @@ def scanned(
                 raise ValueError(f"no serve of the topology uses volume {name}; name an image that is there: --image")
             volume.lay_out(volume.listing(name, image, machine_shell.reach(host, site), run or volume.run), tree)
         except ValueError as error:
-            raise stop(str(error)) from None
+            raise stop(error) from None
         except volume.VolumeFailed as error:
             raise stop(str(error), FAILED) from None
         except volume.ToolMissing as error:
@@ -157,7 +158,7 @@ def pull(
     try:
         volume.check_name(name)
     except ValueError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     if not cache.OWNER_REPO.fullmatch(repo):
         raise stop(f"{repo!r} is no repository; give OWNER/NAME")
     site = catalogue.topology(topology, needed=False)

@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from anvil.cli import topology_file
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import USAGE
-from anvil.cli.topology_file import stop
 from anvil.topology import derived
 from anvil.topology.model import Topology
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from anvil.cli.exit_codes import USAGE
+from anvil.cli.ending import stop
 
 
 @click.command()
@@ -31,7 +31,5 @@ def multiplexer(file: Path) -> None:
         read = config.load(file)
         tokens = config.tokens(read, os.environ)
     except ConfigError as error:
-        for line in error.problems:
-            click.echo(f"anvil multiplexer: {line}", err=True)
-        raise SystemExit(USAGE) from None
+        raise stop(error) from None
     server.serve(read, tokens)

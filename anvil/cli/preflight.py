@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from anvil.cli import endpoint_options as shared
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, UNREACHABLE
 from anvil.lab.endpoint import Refused
 from anvil.lab.preflight.families import max_tokens
@@ -43,7 +44,7 @@ def command(out: Path | None, force: bool, mkdir: bool, as_json: bool, **options
         if out is not None:
             check_target(out, force=force, mkdir=mkdir)
     except (Refused, WriteRefused) as problem:
-        raise shared.refusal("preflight", problem) from None
+        raise stop(problem) from None
     settings = Settings(
         needle_tokens=options["needle_tokens"] or endpoint.facts.needle_tokens or NEEDLE_TOKENS,
         tool_batch=options["tool_batch"],
@@ -60,7 +61,7 @@ def command(out: Path | None, force: bool, mkdir: bool, as_json: bool, **options
     if as_json:
         click.echo(shared.document(report), nl=False)
     if out is not None:
-        shared.write("preflight", out, shared.document(report), force=force, mkdir=mkdir)
+        shared.write(out, shared.document(report), force=force, mkdir=mkdir)
     raise SystemExit(UNREACHABLE if report.error else 0 if report.passed else FAILED)
 
 

@@ -10,7 +10,8 @@ import click
 import httpx
 import msgspec
 
-from anvil.cli.catalogue import as_json, document, say, stop
+from anvil.cli.catalogue import as_json, document, say
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
 from anvil.cli.recipes import REGISTRY, find_recipe
 from anvil.lab import writing
@@ -93,7 +94,7 @@ def fetch(
     try:
         got = download.fetch(url, insecure=insecure, transport=transport)
     except ValueError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     except download.FetchError as error:
         raise stop(str(error), UNREACHABLE) from None
     name = got.url.split("?", 1)[0].rstrip("/").rpartition("/")[2] or "document"
@@ -163,7 +164,7 @@ def export(form: str, out: Path, force: bool, mkdir: bool, db: Path, as_json: bo
     try:
         writing.write_whole(out, data + b"\n", force=force, mkdir=mkdir)
     except writing.WriteRefused as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     except OSError as error:
         raise stop(f"{out}: cannot be written: {error.strerror}", FAILED) from None
     say(f"{len(found)} rows written to {out} as {form}")
@@ -185,7 +186,7 @@ def compare_(file: Path | None, model: str | None, registry: Path, gpu: str | No
     try:
         ours = local.from_file(file) if file else local.from_recipe(find_recipe(registry, model or ""))
     except local.LocalError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     with _opened(db) as opened:
         found = compare.nearest(ours, store.rows(opened, Asked(gpu)))
         comparisons.keep(opened, ours, found)

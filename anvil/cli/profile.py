@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from anvil.cli.calibrate import refusal
+from anvil.cli.ending import stop
 
 if TYPE_CHECKING:
     from anvil.router.config import RouterConfig
@@ -34,7 +34,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def _refusing(command: str) -> Iterator[None]:
+def _refusing() -> Iterator[None]:
     from anvil.router.config import ConfigError
     from anvil.router.modes import ModeError
     from anvil.router.replay import BadDecisions
@@ -42,7 +42,7 @@ def _refusing(command: str) -> Iterator[None]:
     try:
         yield
     except (ConfigError, ModeError, BadDecisions, OSError) as error:
-        raise refusal(command, str(error)) from None
+        raise stop(error) from None
 
 
 def _selected(config: str | None, mode: str | None) -> Selected | None:
@@ -73,7 +73,7 @@ def show(file: Path, config: str | None, mode: str | None, as_json: bool) -> Non
     from anvil.lab import profile_diff
     from anvil.router.profile import read
 
-    with _refusing("profile show"):
+    with _refusing():
         selected = _selected(config, mode)
         kind, rows = read(file.read_bytes(), str(file))
         found = profile_diff.compare((), rows, _configuration(selected), selected.mode if selected else None)
@@ -113,10 +113,10 @@ def diff(
     from anvil.router import loading, replay
     from anvil.router.profile import read
 
-    with _refusing("profile diff"):
+    with _refusing():
         selected = _selected(config, mode)
         if decisions is not None and selected is None:
-            raise refusal("profile diff", "--decisions needs the configuration they are run through; give --config")
+            raise stop("--decisions needs the configuration they are run through; give --config")
         before, after = (read(file.read_bytes(), str(file))[1] for file in (live, candidate))
         found = profile_diff.compare(before, after, _configuration(selected), selected.mode if selected else None)
         if decisions is not None and selected is not None:

@@ -11,7 +11,8 @@ import click
 import msgspec
 
 from anvil.cli import catalogue, topology_file
-from anvil.cli.catalogue import as_json, document, say, stop
+from anvil.cli.catalogue import as_json, document, say
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED
 from anvil.cli.models import scanned
 from anvil.cli.recipes import REGISTRY
@@ -131,7 +132,7 @@ def _texts(site: Topology | None, file: Path) -> list[str]:
     try:
         return [*texts, *(recipe.model for recipe in registry.read(file).recipes)]
     except registry.RegistryError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
 
 
 def _print(made: Plan) -> None:

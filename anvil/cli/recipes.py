@@ -11,7 +11,8 @@ import click
 import msgspec
 
 from anvil.cli import catalogue, topology_file
-from anvil.cli.catalogue import as_json, document, say, stop
+from anvil.cli.catalogue import as_json, document, say
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import MISSING_PROGRAM
 from anvil.lab import machine_shell, writing
 from anvil.lab.priors import compare, local
@@ -103,7 +104,7 @@ def apply(
     try:
         made = applying.applied(recipe, wanted, site)
     except applying.NotApplicable as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     if write:
         _append(topology_file.path(topology), made)
     difference = made.difference
@@ -140,7 +141,7 @@ def capture(
         gate = evidence.preflight(preflight) if preflight else None
         row = inspected.recipe_row(seen, site)
     except evidence.EvidenceError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     except inspected.Unreadable as error:
         raise stop(f"{container}: {error}", 1) from None
     doubts = evidence.doubts(row, load, gate, inspected.started(seen))
@@ -197,7 +198,7 @@ def _read(file: Path) -> registry.Registry:
     try:
         found = registry.read(file)
     except registry.RegistryError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     say(*(f"warning: {warning}" for warning in found.warnings))
     return found
 
@@ -211,7 +212,7 @@ def _find(found: registry.Registry, model: str) -> Recipe:
     try:
         return registry.find(found.recipes, model)
     except LookupError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
 
 
 def _nearest(recipe: Recipe, db: Path) -> compare.Near | None:
@@ -243,7 +244,7 @@ def _append(path: Path, made: applying.Applied) -> None:
     try:
         load.loads(whole, os.environ, f"{path} with [serves.{made.name}]")
     except load.TopologyError as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     _write(path, whole, force=True)
     say(f"{path}: [serves.{made.name}] appended")
 
@@ -265,6 +266,6 @@ def _write(path: Path, text: str, *, force: bool, mkdir: bool = False) -> None:
     try:
         writing.write_whole(path, text.encode(), force=force, mkdir=mkdir)
     except writing.WriteRefused as error:
-        raise stop(str(error)) from None
+        raise stop(error) from None
     except OSError as error:
         raise stop(f"{path}: cannot be written: {error.strerror}", 1) from None

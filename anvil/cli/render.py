@@ -10,9 +10,9 @@ import click
 import msgspec
 
 from anvil.cli import topology_file
+from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, USAGE
 from anvil.cli.harness_router import DEFAULT_TOKEN_ENV, Denials, denied, models
-from anvil.cli.topology_file import stop
 from anvil.harness import openclaw
 from anvil.harness.model import Router
 from anvil.lab.writing import WriteRefused

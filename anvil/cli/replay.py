@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from anvil.cli.exit_codes import FAILED, USAGE
+from anvil.cli.ending import stop
+from anvil.cli.exit_codes import FAILED
 
 if TYPE_CHECKING:
     from anvil.router.replay import Move
@@ -40,9 +41,7 @@ def replay(decisions: Path, config: Path, profile: Path | None, fail_on_change: 
         table = Profile.load(profile.read_bytes(), candidate.config, name=str(profile)) if profile else None
         found = list(replaying.moves(replaying.read(decisions), candidate, table))
     except (ConfigError, replaying.BadDecisions, OSError) as error:
-        for line in str(error).splitlines():
-            click.echo(f"anvil: {line}", err=True)
-        raise SystemExit(USAGE) from None
+        raise stop(error) from None
     moved = [move for move in found if move.moved]
     if as_json:
         rows = [msgspec.to_builtins(move) for move in moved]

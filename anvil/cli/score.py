@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from anvil.cli.catalogue import as_json, document, say, stop
+from anvil.cli.catalogue import as_json, document, say
+from anvil.cli.ending import stop
 from anvil.lab.score import candidates, mixture
 
 SCHEMA = "anvil.score/v1"
@@ -32,7 +33,7 @@ def score(no_local: bool, library: Path, as_json: bool) -> None:
         try:
             known = candidates.joined(known, candidates.local(library))
         except candidates.LibraryError as error:
-            raise stop(str(error)) from None
+            raise stop(error) from None
     made = mixture.mixture(known)
     if as_json:
         document(SCHEMA, msgspec.to_builtins(made))

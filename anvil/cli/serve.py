@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from anvil.cli.exit_codes import USAGE
+from anvil.cli.ending import stop
 
 if TYPE_CHECKING:
     from anvil.router.loading import Loaded
-
-
-def _fail(text: str) -> None:
-    for line in text.splitlines():
-        click.echo(f"anvil: {line}", err=True)
-    raise SystemExit(USAGE)
 
 
 def _load(config: str | None, mode: str | None, *, online: bool) -> tuple[Path, Loaded]:
@@ -29,11 +23,8 @@ def _load(config: str | None, mode: str | None, *, online: bool) -> tuple[Path, 
     try:
         chosen = modes.select(config, mode, dict(os.environ))
         return chosen.path, loading.load(chosen.path, mode=chosen.mode, environ=os.environ, online=online)
-    except ConfigError as error:
-        _fail(str(error))
-    except modes.ModeError as error:
-        _fail(str(error))
-    raise AssertionError("unreachable")
+    except (ConfigError, modes.ModeError) as error:
+        raise stop(error) from None
 
 
 def _selectors(command: click.Command) -> click.Command:
@@ -65,11 +56,11 @@ def _serve(
     from anvil.router import server
 
     if (tls_cert is None) != (tls_key is None):
-        _fail("--tls-cert and --tls-key go together")
+        raise stop("--tls-cert and --tls-key go together")
     listen = server.Listen(host, port, tls_cert, tls_key, log_format, holder)
     if echo:
         if config is not None or mode is not None:
-            _fail("--echo takes no configuration")
+            raise stop("--echo takes no configuration")
         loaded = _echo()
         server.serve(loaded, lambda: loaded, listen)
         return

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from anvil.cli.exit_codes import USAGE
+from anvil.cli.ending import stop
 from anvil.topology import derived, load
 from anvil.topology.check import check, lines
 from anvil.topology.finding import Finding
@@ -27,13 +27,6 @@ def option(command: Command) -> Command:
     )(command)
 
 
-def stop(message: str, code: int) -> click.ClickException:
-    """The exception that ends a command with one message and its exit code."""
-    problem = click.ClickException(message)
-    problem.exit_code = code  # type: ignore[misc] # click reads it from the instance, and declares it on the class
-    return problem
-
-
 def path(named: Path | None) -> Path:
     return named or load.path(os.environ, load.DEFAULT)
 
@@ -43,7 +36,7 @@ def loaded(file: Path, mode: str | None = None) -> Topology:
     try:
         return derived.in_mode(load.load(file, os.environ), mode)
     except (load.TopologyError, ValueError) as error:
-        raise stop(str(error), USAGE) from None
+        raise stop(str(error)) from None
 
 
 def checked(topology: Topology, file: Path) -> list[Finding]:
@@ -51,7 +44,7 @@ def checked(topology: Topology, file: Path) -> list[Finding]:
     found = check(topology)
     errors = [finding for finding in found if finding.level == "error"]
     if errors:
-        raise stop("\n".join(lines(errors, str(file))), USAGE)
+        raise stop("\n".join(lines(errors, str(file))))
     return [finding for finding in found if finding.level == "warn"]
 
 
@@ -63,4 +56,4 @@ def profile(topology: Topology, file: Path) -> bytes | None:
     try:
         return place.read_bytes()
     except OSError as error:
-        raise stop(f"{file}: router.profile: {place}: {error.strerror}", USAGE) from None
+        raise stop(f"{file}: router.profile: {place}: {error.strerror}") from None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from anvil.cli.endpoint_options import document, output_options, refusal, write
+from anvil.cli.ending import stop
+from anvil.cli.endpoint_options import document, output_options, write
 from anvil.cli.exit_codes import FAILED
 from anvil.lab.usage.profile import Profile, profile
 from anvil.lab.usage.reading import read
@@ -35,16 +36,15 @@ def command(logs: Path, as_json: bool, out: Path | None, force: bool, mkdir: boo
         if out is not None:
             check_target(out, force=force, mkdir=mkdir)
     except WriteRefused as problem:
-        raise refusal("usage", problem) from None
+        raise stop(problem) from None
     if not folder.is_dir():
-        raise refusal("usage", f"{folder}: no such folder; name the logs with --logs or ANVIL_CLAUDE_LOGS")
+        raise stop(f"{folder}: no such folder; name the logs with --logs or ANVIL_CLAUDE_LOGS")
     found = profile(read(folder))
     click.echo(document(found).rstrip() if as_json else as_text(found))
     if found.totals.assistant_calls == 0:
-        click.echo(f"anvil usage: {folder} holds no calls", err=True)
-        raise SystemExit(FAILED)
+        raise stop(f"{folder} holds no calls", FAILED)
     if out is not None:
-        write("usage", out, document(found), force=force, mkdir=mkdir)
+        write(out, document(found), force=force, mkdir=mkdir)
 
 
 def as_text(found: Profile) -> str:

@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -92,6 +93,37 @@ def test_what_is_wrong_is_said_in_one_line(
     assert run(monkeypatch, *words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["modes", "list", "--topology", "gone"],
+        ["recipes", "list", "--registry", "gone"],
+        ["preflight", "--serve", "x", "--topology", "gone"],
+        ["usage", "--logs", "gone"],
+        ["bootstrap", "--replay", "gone", "--out", "x.json"],
+        ["eval", "grade", "gone"],
+        ["metrics", "--replay", "gone"],
+        ["check", "--config", "gone"],
+        ["multiplexer", "--config", "gone"],
+        ["priors", "list", "--db", "gone"],
+        ["harness", "validate", "--capture", "gone"],
+        ["render", "out", "--topology", "gone"],
+    ],
+    ids=" ".join,
+)
+def test_a_refusal_is_one_line_with_the_commands_name(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *words) == 2
+    told = capsys.readouterr()
+    (line,) = told.err.splitlines()
+    name = " ".join(words[: 1 + (words[0] in {"modes", "recipes", "eval", "priors", "harness"})])
+    assert line.startswith(f"anvil {name}: ")
+    assert told.out == ""
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])

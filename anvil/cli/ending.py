@@ -1,0 +1,29 @@
+"""How a command ends early: its name and a sentence on stderr, and what the exit code means (contract lab.md 1)."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from anvil.cli.exit_codes import USAGE
+
+
+class Ended(click.ClickException):
+    """Every line of the message goes to stderr behind the command's name, nothing to stdout."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc] # click reads it from the instance, and declares it on the class
+        context = click.get_current_context(silent=True)  # gone by the time click shows it
+        path = context.command_path if context else "anvil"
+        self._name = path if path.split()[0] == "anvil" else f"anvil {path}"
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        for line in self.message.splitlines():
+            click.echo(f"{self._name}: {line}", file=file, err=file is None)
+
+
+def stop(message: object, code: int = USAGE) -> click.ClickException:
+    """The exception to raise; by default a refusal with nothing tried."""
+    return Ended(str(message), code)
