@@ -1,6 +1,6 @@
-"""Everything: machine, images, weights, serves, multiplexer, router, gateways, and a table of what stands."""
+"""Everything: machine, images, weights, serves, multiplexer, router, gateways, what stands, what to do with it."""
 
-from anvil.deploys import doctor, gateway, machine, multiplexer, report, router, serves, weights
+from anvil.deploys import doctor, gateway, machine, multiplexer, next_steps, report, router, serves, weights
 
 doctor.passed()
 machine.prepared()
@@ -12,3 +12,4 @@ multiplexer.running_where_declared()
 router.promoted()
 gateway.in_step()
 report.printed()
+next_steps.told()

@@ -18,6 +18,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 TOKEN = "canary-5b1d-token-of-some-length"
+WHAT_NOW = "  anvil harness apply claude-code --mkdir "
 ENGINE = """#!{python}
 import http.server, json, sys
 class H(http.server.BaseHTTPRequestHandler):
@@ -196,11 +197,13 @@ def test_an_empty_machine_by_dry_run(house: House) -> None:
     assert not [name for name in names if "(" in name]
     assert not house.root.exists()
     assert '+model = "tiny-fast"' in house.said
+    assert WHAT_NOW not in house.said  # a dry run has made nothing that could be tried
 
 
 @pytest.mark.timeout(120)
 def test_from_nothing_to_a_live_router_and_back(house: House) -> None:
     assert house.totals("full", "-y", "-vvv")["success"] > 10
+    assert house.said.count(WHAT_NOW) == 1
     first = house.healthz()["release"]
     assert house.evidence()[-1]["outcome"] == "DONE"
     document = json.loads(house.document.read_text())
