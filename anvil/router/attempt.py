@@ -72,7 +72,7 @@ class Attempt:
         assert exchange.turn is not None  # the walk starts after parsing
         self.runtime = runtime
         self.exchange = exchange
-        self.turn = exchange.turn
+        self.turn = exchange.turn.for_dialect(backend.tier.dialect)
         self.backend = backend
         self.entry = entry
         self.chain = chains.chain(verdict, backend.tier.local, runtime.config.verify_local_min)

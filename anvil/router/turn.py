@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 CallerDialect = Literal["openai", "anthropic", "responses"]
 TierDialect = Literal["openai", "anthropic"]
@@ -198,6 +198,12 @@ class Turn(Struct):
     @property
     def requires_call(self) -> bool:
         return self.tool_choice is not None and self.tool_choice.requires_call
+
+    def for_dialect(self, dialect: TierDialect) -> Turn:
+        """The turn as a tier of ``dialect`` can honour it: no call is demanded when no tool can be translated."""
+        if dialect == self.dialect or self.tools or not self.requires_call:
+            return self
+        return structs.replace(self, tool_choice=ToolChoice("unknown"))
 
 
 class UpstreamRequest(Struct):

@@ -296,3 +296,45 @@ def test_a_stream_without_usage_is_estimated_by_its_words(tier: Tiers, router: R
     running.client.post("/v1/chat/completions", json={"model": "chat", "messages": [HI], "stream": True})
     attempt = running.last()["attempts"][0]
     assert (attempt["completion_tokens"], attempt["usage_source"]) == (4, "estimate")
+
+
+UNDECLARED = {
+    "/v1/chat/completions": {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "nope"}}},
+    "/v1/messages": {
+        "tools": [{"name": "get_weather", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "tool", "name": "nope"},
+    },
+    "/v1/responses": {
+        "input": "hi",
+        "tools": [{"type": "function", "name": "get_weather", "parameters": {"type": "object"}}],
+        "tool_choice": {"type": "function", "name": "nope"},
+    },
+}
+
+
+@pytest.mark.parametrize("path", UNDECLARED)
+def test_a_choice_of_a_tool_nobody_declared_is_the_callers_fault(tier: Tiers, router: Routers, path: str) -> None:
+    upstream = tier()
+    running = router(config_toml(tier_toml("fast-local", upstream.url)))
+    answer = ask(running, path, **UNDECLARED[path])
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request")
+    assert 'no tool named "nope"' in answer.json()["error"]["message"]
+    assert upstream.seen == []
+
+
+def test_a_tier_that_cannot_get_the_callers_tools_is_not_held_to_a_call(tier: Tiers, router: Routers) -> None:
+    upstream = tier()
+    running = router(config_toml(tier_toml("fast-local", upstream.url)))
+    search = [{"type": "web_search_20250305", "name": "web_search"}]
+    for choice in ({"type": "any"}, {"type": "tool", "name": "web_search"}):
+        for stream in (False, True):
+            answer = ask(running, "/v1/messages", tools=search, tool_choice=choice, stream=stream)
+            assert (answer.status_code, "hello" in answer.text) == (200, True)
+            assert "tool_choice" not in upstream.seen[-1].json
+            assert {"tool_choice", "tools.hosted"} <= set(running.last()["lossy"])
+
+
+def test_null_fields_of_an_anthropic_caller_lose_nothing(tier: Tiers, router: Routers) -> None:
+    running = router(config_toml(tier_toml("fast-local", tier().url)))
+    ask(running, "/v1/messages", top_k=None, container=None, service_tier=None, zzz=None)
+    assert running.last()["lossy"] == []

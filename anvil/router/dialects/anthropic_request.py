@@ -20,7 +20,7 @@ from anvil.router.dialects.anthropic_tools import (
     shows_reasoning,
     tool_choice,
 )
-from anvil.router.dialects.encode import MAX_UNKNOWN_NAMES, NEVER_FORWARDED, absent, splice, unknown_names
+from anvil.router.dialects.encode import MAX_UNKNOWN_NAMES, NEVER_FORWARDED, absent, check_named, splice, unknown_names
 from anvil.router.reading import MAX_DEPTH, SYSTEM_KEYWORD_WORDS, check_depth, is_billing
 from anvil.router.recent import PLACEHOLDER, recent_words, total_words
 from anvil.router.turn import BadRequest, Conversation, Message, Signals, Text, Turn
@@ -104,6 +104,8 @@ def _turn(body: dict[str, Raw], intake: Intake, needs_cap: bool, size: int) -> T
     messages = _messages(body, intake)
     declared = _tools(body, lossy)
     choice = tool_choice(read_choice(body.get("tool_choice")))
+    if declared.count == len(declared.tools):  # a typed server tool may be the one that is named
+        check_named(choice, declared.tools)
     intake.names |= declared.names
     return Turn(
         dialect="anthropic",
@@ -242,7 +244,7 @@ def conversation(turn: Turn) -> Conversation:
 
 def _unmapped(turn: Turn, view: View) -> list[str]:
     names = set(view.names)
-    fields = [field for field in turn.body if field not in _TRANSLATED]
+    fields = [field for field, raw in turn.body.items() if field not in _TRANSLATED and not absent(raw)]
     names.update([_NAMED[field] for field in fields if field in _NAMED])
     names.update(unknown_names([field for field in fields if field not in _NAMED]))
     output = output_config(turn.body.get("output_config"))

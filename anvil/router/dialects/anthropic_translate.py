@@ -126,7 +126,9 @@ def _choice(turn: Turn, conversation: Conversation, names: set[str]) -> dict[str
     mode = "auto" if choice is None else choice.mode
     if not turn.tools or mode not in _CHOICES:
         names.add("tool_choice")  # the dialect takes a choice only beside tools
-        return None
+        if not (turn.tools and serial):
+            return None
+        mode = "auto"
     out: dict[str, Any] = {"type": _CHOICES[mode]}
     if mode == "named" and choice is not None:
         out["name"] = choice.name

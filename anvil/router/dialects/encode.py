@@ -14,10 +14,11 @@ from msgspec import Raw
 
 from anvil.router.reading import is_billing
 from anvil.router.tokens import quick_bound
+from anvil.router.turn import BadRequest
 
 if TYPE_CHECKING:
     from anvil.router.config import TierConfig
-    from anvil.router.turn import Turn
+    from anvil.router.turn import Tool, ToolChoice, Turn
 
 Body = dict[str, Any]
 
@@ -50,6 +51,17 @@ class WindowTooSmall(Exception):
 def absent(value: object) -> bool:
     """Whether a decoded field is missing or null, which mean the same everywhere in 5.2."""
     return value is None or value == NULL
+
+
+def check_named(choice: ToolChoice | None, tools: list[Tool]) -> None:
+    """Refuse a choice of a tool that is not among those declared: no answer could pass the checks (12.3).
+
+    Raises BadRequest. Without any declared tool it is left to the tier.
+    """
+    if choice is None or choice.mode != "named" or not tools:
+        return
+    if not any([tool.name == choice.name for tool in tools]):
+        raise BadRequest(f'tool_choice: no tool named "{choice.name[:256]}" is declared in tools')
 
 
 def never_forwarded(body: Mapping[str, object]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Raw
 
-from anvil.router.dialects.encode import absent, splice
+from anvil.router.dialects.encode import absent, check_named, splice
 from anvil.router.dialects.openai_chat_scan import Scan
 from anvil.router.dialects.openai_chat_tools import (
     Declared,
@@ -110,6 +110,7 @@ def _turn(body: dict[str, Raw], given: Scalars | Usual, scan: Scan | None, size:
     declared = _declared(body, lossy) if "tools" in body or "functions" in body else _NONE
     asked = given.tool_choice if given.tool_choice is not None else given.function_call
     choice = None if asked is None else read_choice(asked)
+    check_named(choice, declared.tools)
     if scan is None:
         scan = _messages(body)
     _end_at_bracket(body)

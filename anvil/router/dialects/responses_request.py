@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from anvil.router.dialects.anthropic_intake import user_text
 from anvil.router.dialects.anthropic_wire import decode
-from anvil.router.dialects.encode import NEVER_FORWARDED, absent, unknown_names
+from anvil.router.dialects.encode import NEVER_FORWARDED, absent, check_named, unknown_names
 from anvil.router.dialects.openai_chat_conversation import OPENAI_FIELDS
 from anvil.router.dialects.openai_chat_request import read_object
 from anvil.router.dialects.responses_input import Intake
@@ -76,6 +76,7 @@ def _turn(body: dict[str, Raw]) -> Turn:
     lossy = ["store"] if values.get("store") is True else []
     declared = _declared(body, lossy)
     choice, tools = choose(values.get("tool_choice"), declared.tools)
+    check_named(choice, tools)
     intake = Intake()
     if values.get("instructions"):
         intake.system.append(values["instructions"])
