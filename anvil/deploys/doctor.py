@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from anvil.deploys import doctor_gateway, router
+from anvil.deploys import doctor_gateway, doctor_router, doctor_weights
 from anvil.deploys.findings import Line
 from anvil.deploys.report import leftovers
 from anvil.deploys.serves import leaving, needs
@@ -22,7 +22,6 @@ from anvil.hosts.objects import DockerObject
 from anvil.hosts.ports import PortOwners
 from anvil.hosts.probe import Endpoint
 from anvil.hosts.processes import ProcessServices
-from anvil.hosts.releases import answering
 from anvil.hosts.resources import memory_obstacle, port_obstacle
 from anvil.hosts.secrets import SecretNames
 from anvil.hosts.supervisor import folder_of, usable_root
@@ -194,7 +193,9 @@ def _serving(site: Site) -> Iterator[Line]:
         if told.health != 200:
             yield Line("WARN", f"serve {spec.name}", "loading" if told.health == 503 else "does not answer")
         elif spec.served_model and spec.served_model not in told.models:
-            yield Line("FAIL", f"serve {spec.name}", f"serves {', '.join(told.models)}, not {spec.served_model}")
+            yield Line(
+                "FAIL", f"serve {spec.name}", f"serves {', '.join(told.models) or 'no model'}, not {spec.served_model}"
+            )
         elif window and window < spec.context:
             yield Line("FAIL", f"serve {spec.name}", f"its window is {window}, the tier promises {spec.context}")
         else:
@@ -202,17 +203,9 @@ def _serving(site: Site) -> Iterator[Line]:
 
 
 def _routing(site: Site) -> Iterator[Line]:
-    if not site.has_router:
-        return
-    release = site.built.artefacts.release
-    told = answering(host, router.place_of(site))
-    if not told.ok:
-        yield Line("FAIL", "router", told.error or told.status)
-    elif told.release != release.id:
-        yield Line("FAIL", "router", f"runs release {told.release}, the inventory's is {release.id}")
-    else:
-        yield Line("PASS", "router", f"release {told.release}")
-    yield from _profile(site)
+    yield from doctor_router.checks(site)
+    if site.has_router:
+        yield from _profile(site)
 
 
 def _profile(site: Site) -> Iterator[Line]:
@@ -229,7 +222,9 @@ def _secrets(site: Site) -> Iterator[Line]:
     path = f"{site.root}/secrets.env"
     stat, held = host.get_fact(FileStat, path), host.get_fact(SecretNames, path)
     missing = [name for name in site.made.secrets.required if name not in held.names]
-    if stat.ok and not stat.has_mode("600"):
+    if held.status == "error":
+        yield Line("FAIL", "secrets.env", held.error)
+    elif stat.ok and not stat.has_mode("600"):
         yield Line("FAIL", "secrets.env", f"has mode {stat.mode}, not 600")
     elif missing:
         yield Line("FAIL", "secrets.env", f"lacks {', '.join(missing)}")
@@ -256,4 +251,4 @@ def _supervisor(site: Site) -> Iterator[Line]:
 
 
 PREREQUISITES: tuple[Check, ...] = (_docker, _programs, _interpreter, _cards)
-STANDING: tuple[Check, ...] = (_objects, _room, _supervisor, _serving, _routing, _secrets, _host)
+STANDING: tuple[Check, ...] = (_objects, doctor_weights.checks, _room, _supervisor, _serving, _routing, _secrets, _host)

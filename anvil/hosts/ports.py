@@ -22,15 +22,19 @@ limited {COMMAND_SECONDS} docker ps --format '{{{{.Names}}}}|{{{{.Ports}}}}' 2>/
 exit 0
 """
 _USER = re.compile(r'\("([^"]*)",pid=(\d+)')
-_PUBLISHED = re.compile(r":(\d+)(?:-(\d+))?->")
+_PUBLISHED = re.compile(r"(.*):(\d+)(?:-(\d+))?->")
 
 
 class PortOwner(Struct, frozen=True, kw_only=True):
-    """`container`, or the process when no container publishes the port (pid 0: not visible to us)."""
+    """`container`, or the process when no container publishes the port (pid 0: not visible to us).
+
+    `addresses` it listens on, as the tools write them (`*` = all).
+    """
 
     container: str = ""
     pid: int = 0
     process: str = ""
+    addresses: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.container:
@@ -51,12 +55,21 @@ class PortOwners(FactBase[PortsAnswer]):
     def process(self, output: list[str]) -> PortsAnswer:
         got = reading(output)
         listening, _, published = got.text.partition("--\n")
-        owners = dict(owner for line in listening.splitlines() if (owner := _listener(line)))
+        owners: dict[int, PortOwner] = {}
+        for port, owner in (found for line in listening.splitlines() if (found := _listener(line))):
+            owners[port] = _joined(owners.get(port), owner)
+        containers: dict[int, PortOwner] = {}
         for line in published.splitlines():
             container, _, ports = line.partition("|")
-            for port in _ports(ports):
-                owners[port] = PortOwner(container=container)
-        return PortsAnswer(status="ok", owners=owners)
+            for port, address in _ports(ports):
+                mine = PortOwner(container=container, addresses=(address,))
+                containers[port] = _joined(containers.get(port), mine)
+        return PortsAnswer(status="ok", owners={**owners, **containers})
+
+
+def _joined(before: PortOwner | None, owner: PortOwner) -> PortOwner:
+    known = before.addresses if before else ()
+    return msgspec.structs.replace(owner, addresses=(*known, *owner.addresses))
 
 
 def _listener(line: str) -> tuple[int, PortOwner] | None:
@@ -65,12 +78,14 @@ def _listener(line: str) -> tuple[int, PortOwner] | None:
         return int(fields[1].rpartition(":")[2], 16), PortOwner()
     if len(fields) < 4 or not (port := fields[3].rpartition(":")[2]).isdigit():
         return None
+    address = (fields[3].rpartition(":")[0].strip("[]").partition("%")[0],)
     user = _USER.search(line)
-    return int(port), PortOwner(process=user[1], pid=int(user[2])) if user else PortOwner()
+    return int(port), PortOwner(process=user[1] if user else "", pid=int(user[2]) if user else 0, addresses=address)
 
 
-def _ports(text: str) -> list[int]:
-    found: list[int] = []
-    for first, last in _PUBLISHED.findall(text):
-        found.extend(range(int(first), int(last or first) + 1))
+def _ports(text: str) -> list[tuple[int, str]]:
+    """`127.0.0.1:8000->8000/tcp, [::]:9000-9001->9000-9001/tcp` as (port, address) pairs."""
+    found: list[tuple[int, str]] = []
+    for address, first, last in (match.groups() for part in text.split(", ") if (match := _PUBLISHED.match(part))):
+        found.extend((port, address.strip("[]")) for port in range(int(first), int(last or first) + 1))
     return found

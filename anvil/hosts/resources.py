@@ -46,7 +46,7 @@ def memory_obstacle(needs: Needs, gpus: GpusAnswer, live: ServiceState, leaving:
     """Why the cards cannot hold the service, or ""."""
     mine = {live.container, *leaving} - {""}
     if not gpus.ok:
-        return gpus.error
+        return f"GPU {', '.join(needs.gpus)}: {gpus.error}"
     for uuid in needs.gpus:
         card = gpus.cards.get(uuid)
         if card is None:

@@ -211,6 +211,9 @@ def test_port_owners() -> None:
     assert str(owners[8123]) == "pid 99 python3"
     assert str(owners[22]) == "a process of another user"
     assert str(owners[9002]) == "container many"
+    assert [owners[port].addresses for port in (30003, 8123, 22, 9001)] == [
+        ("127.0.0.1",), ("*",), ("::",), ("0.0.0.0", "::"),
+    ]  # fmt: skip
     assert 8000 in owners
 
 

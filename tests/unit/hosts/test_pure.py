@@ -115,6 +115,7 @@ def test_secret_names_never_values(tmp_path: Path) -> None:
     file.write_text("A='canary'\nB='x=y'\n")
     output = run(command)
     assert SecretNames().process(output).names == ("A", "B")
+    assert SecretNames().process(output).lengths == {"A": 6, "B": 3}
     assert "canary" not in str(SecretNames().process(output))
 
 
