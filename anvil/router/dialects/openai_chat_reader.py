@@ -128,6 +128,13 @@ class _Call:
         self.pieces.append(text)
         return len(text) if text.isascii() else len(text.encode())
 
+    def ends_before(self, fragment: dict[str, Any]) -> bool:
+        """Whether ``fragment`` begins another call although it has this one's index, as some engines number them."""
+        identity, function = fragment.get("id"), fragment.get("function")
+        if not self.id or type(identity) is not str or identity in ("", self.id):
+            return False
+        return type(function) is dict and bool(function.get("name"))
+
     def done(self) -> ToolCall:
         arguments = "".join(self.pieces)
         flaw = self.flaw or ("" if self.name else NO_NAME)
@@ -145,6 +152,7 @@ class StreamReader:
         self.lossy: set[str] = set()
         self._parser = Parser()
         self._calls: dict[int, _Call] = {}
+        self._moved: dict[int, int] = {}  # a tier's index -> ours, where it used one for two calls
         self._content = False
         self._thinking = False
         self._ended = False  # after [DONE] or an error nothing counts any more
@@ -278,8 +286,16 @@ class StreamReader:
 
     def _read_calls(self, fragments: list[Any], out: list[Event]) -> None:
         for fragment in fragments:
-            index = fragment.get("index") if type(fragment) is dict else None
-            self._grow(index if type(index) is int else 0, fragment, out)
+            self._grow(self._place(fragment) if type(fragment) is dict else 0, fragment, out)
+
+    def _place(self, fragment: dict[str, Any]) -> int:
+        given = fragment.get("index")
+        index = given if type(given) is int else 0
+        place = self._moved.get(index, index)
+        call = self._calls.get(place)
+        if call is not None and call.ends_before(fragment):
+            place = self._moved[index] = max(self._calls) + 1
+        return place
 
     def _grow(self, index: int, fragment: Any, out: list[Event]) -> None:
         call = self._calls.get(index)

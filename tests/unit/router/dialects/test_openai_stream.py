@@ -175,6 +175,20 @@ def test_call_fragment_shapes(fragment: Any, flawed: bool) -> None:
     assert bool(done.call.malformed) is flawed
 
 
+@pytest.mark.parametrize("index", [{}, {"index": 0}])
+def test_whole_calls_that_share_an_index_are_told_apart_by_id(index: dict[str, int]) -> None:
+    def whole(identity: str, city: str) -> dict[str, Any]:
+        return {**index, "id": identity, "function": {"name": "w", "arguments": f'{{"city": "{city}"}}'}}
+
+    data = chunk(calls(whole("a", "Rome"), whole("b", "Oslo"))) + chunk(calls(whole("c", "Bern")))
+    events, _ = read(data + chunk({}, "tool_calls") + DONE)
+    done = [event.call for event in events if isinstance(event, ToolDone)]
+    assert [(call.id, json.loads(call.arguments)["city"]) for call in done] == [
+        ("a", "Rome"), ("b", "Oslo"), ("c", "Bern"),
+    ]  # fmt: skip
+    assert len({event.index for event in events if isinstance(event, ToolDone)}) == 3
+
+
 def test_custom_and_legacy_calls() -> None:
     events, _ = read(
         chunk(calls({"index": 0, "id": "a", "type": "custom", "custom": {"name": "c", "input": "x"}}))
