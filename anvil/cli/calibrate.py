@@ -117,6 +117,7 @@ def calibrate(
     from anvil.lab.calibrate import plan, run
     from anvil.lab.judge.choose import JudgeRefused, choose
     from anvil.lab.judge.claude import BinaryMissing
+    from anvil.lab.writing import WriteRefused
 
     environ = dict(os.environ)
     around = run.Run(environ=environ, day=datetime.now(UTC).date().isoformat(), say=_say)
@@ -134,6 +135,8 @@ def calibrate(
         raise stop(error, MISSING_PROGRAM) from None
     except (plan.Refused, JudgeRefused, BadPair, OSError) as error:
         raise stop(error) from None
+    except WriteRefused as error:  # checked before the run: somebody wrote there meanwhile
+        raise stop(f"--out: {error}; --resume writes what is graded", FAILED) from None
     assert asked.out is not None  # plan.make refuses a run without
     raise SystemExit(_told(report, asked.out, chosen, as_json))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from anvil.lab.calibrate.answers import Answer, Failure, Say
 from anvil.lab.evaluation.cases import Case
 from anvil.lab.judge import Judge, JudgeFailed, Sample, family
 from anvil.lab.judge.family import SelfJudgement
+from anvil.lab.locking import alone
 
 # A judge that fails this often in a row is down: more calls would only cost time.
 GIVE_UP_AFTER = 3
@@ -42,6 +44,19 @@ class Graded(Struct, frozen=True, kw_only=True):
 
 class Progress:
     """Grades so far, in memory and as JSON Lines beside the candidate."""
+
+    @classmethod
+    @contextmanager
+    def held(cls, out: Path, judge: str) -> Iterator[Progress]:
+        """The progress of ``out``, for this run alone. Raises Busy when another one writes it, OSError."""
+        found = cls(out, judge)
+        found.file.touch()
+        with alone(found.file):
+            try:
+                yield found
+            finally:
+                if found.file.is_file() and not found.file.stat().st_size:
+                    found.discard()
 
     def __init__(self, out: Path, judge: str) -> None:
         self.file = file_of(out)

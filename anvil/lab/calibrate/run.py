@@ -18,6 +18,7 @@ from anvil.lab.evaluation.cases import Case
 from anvil.lab.evaluation.folder import BadEvaluation
 from anvil.lab.judge import Judge, family
 from anvil.lab.judge.family import SelfJudgement
+from anvil.lab.locking import Busy, alone
 from anvil.lab.profile_diff import Difference
 from anvil.lab.writing import write_whole
 from anvil.router.config import TierConfig
@@ -57,8 +58,17 @@ class Generated(Struct, frozen=True):
 def generate(asked: Asked, plan: Plan, run: Run) -> Generated:
     """The first half: answers into a folder. Raises Refused when what the folder holds cannot be read; OSError."""
     assert asked.generate_only is not None
+    asked.generate_only.mkdir(parents=True, exist_ok=True)
     try:
-        kept = outputs.Outputs(asked.generate_only, run.day)
+        with alone(asked.generate_only):
+            return _generated(asked, asked.generate_only, plan, run)
+    except Busy as error:
+        raise Refused(str(error)) from None
+
+
+def _generated(asked: Asked, folder: Path, plan: Plan, run: Run) -> Generated:
+    try:
+        kept = outputs.Outputs(folder, run.day)
     except BadEvaluation as error:
         raise Refused(f"--generate-only: {error}") from None
     generation = _generation(asked, plan, run)
@@ -83,7 +93,17 @@ def generate(asked: Asked, plan: Plan, run: Run) -> Generated:
 def measure(asked: Asked, plan: Plan, judge: Judge, run: Run) -> Report:
     """Grade live answers, or those of ``--from-outputs``. Raises Refused before anything is asked; OSError."""
     assert asked.out is not None
-    progress = _progress(asked, judge)
+    if asked.mkdir:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Progress.held(asked.out, judge.name) as progress:
+            _take_up(progress, asked)
+            return _measured(asked, plan, judge, run, progress)
+    except Busy as error:
+        raise Refused(str(error)) from None
+
+
+def _measured(asked: Asked, plan: Plan, judge: Judge, run: Run, progress: Progress) -> Report:
     grading = Grading(judge, progress, run.say)
     if asked.from_outputs is not None:
         grading.run(_read(asked.from_outputs))
@@ -104,16 +124,11 @@ def _generation(asked: Asked, plan: Plan, run: Run) -> Generation:
     return Generation(plan, run.environ, max_tokens=asked.max_tokens, day=run.day, say=run.say, asking=run.asking)
 
 
-def _progress(asked: Asked, judge: Judge) -> Progress:
-    assert asked.out is not None
-    progress = Progress(asked.out, judge.name)
+def _take_up(progress: Progress, asked: Asked) -> None:
     if asked.resume:
         progress.load()
-    elif progress.file.exists():
+    elif progress.file.stat().st_size:
         raise Refused(f"{progress.file}: an earlier run stopped; go on with --resume, or remove the file")
-    if asked.mkdir:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-    return progress
 
 
 def _read(folder: Path) -> list[Answer]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+import httpx
 import msgspec
 from msgspec import Struct
 
+from anvil.lab.reach import PROBE_S
 from anvil.router import dialects
-from anvil.router.backends import ANTHROPIC_VERSION, Backend
+from anvil.router.backends import ANTHROPIC_VERSION, Backend, base_of
 from anvil.router.config import RouterConfig, TierConfig
 from anvil.router.dialects.encode import WindowTooSmall
 from anvil.router.failures import classify_response
@@ -98,9 +100,7 @@ async def _answer(backend: Backend, request: UpstreamRequest) -> Answer:
     silence = backend.silence
     head_s = silence.head_s if request.stream else silence.answer_s
     try:
-        connection = await backend.upstream.send(
-            "POST", backend.path, request.body, head_timeout=head_s, headers=request.headers
-        )
+        connection = await _head(backend, request, head_s)
     except UpstreamError as error:
         raise AskFailed(error.label, reachable=False) from None
     try:
@@ -120,6 +120,31 @@ async def _answer(backend: Backend, request: UpstreamRequest) -> Answer:
     if not reader.complete:
         raise AskFailed("the stream ended without its terminator")
     return fold(events)
+
+
+async def _head(backend: Backend, request: UpstreamRequest, head_s: float) -> Connection:
+    """A tier that is silent may read a long prompt, or hang: its /health tells, long before ``head_s`` is over."""
+    sending = asyncio.ensure_future(
+        backend.upstream.send("POST", backend.path, request.body, head_timeout=head_s, headers=request.headers)
+    )
+    done, _ = await asyncio.wait({sending}, timeout=PROBE_S)
+    if not done and not await _alive(backend.tier):
+        sending.cancel()
+        await asyncio.wait({sending})
+        if sending.cancelled() or sending.exception():
+            raise AskFailed(f"no answer, and none from /health within {PROBE_S:g} s", reachable=False)
+    return await sending
+
+
+async def _alive(tier: TierConfig) -> bool:
+    """Whether anything is answered at all: an engine without /health says so."""
+    root = base_of(tier).removesuffix("/v1")
+    try:
+        async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=PROBE_S) as client:
+            await client.get(f"{root}/health")
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return True
 
 
 async def _body(connection: Connection, silence_s: float) -> bytes:

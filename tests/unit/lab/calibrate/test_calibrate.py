@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from anvil.lab.calibrate import grading, outputs
+from anvil.lab.evaluation import ask
+from anvil.lab.locking import alone
 from anvil.router import config as configuration
 from anvil.router import profile
 from anvil.router.fingerprint import fingerprint
@@ -211,6 +213,60 @@ def test_a_silent_house_is_exit_3_and_writes_nothing(house: House) -> None:
     assert result.stderr.count("skipped:") == 1, "one wait per tier, not per prompt"
     assert house.calibrate("--generate-only", house.folder / "answers").exit_code == 3
     house.small.start()
+
+
+def test_a_tier_that_hangs_is_known_long_before_its_time_is_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask, "PROBE_S", 0.2)
+    house.small.behaviour = lambda _: Script([30.0])  # /health is not answered either
+    result = house.calibrate()
+    assert (result.exit_code, house.out.exists(), house.judge.calls) == (3, False, [])
+    assert "none from /health within 0.2 s" in result.stderr
+    assert [request.path for request in house.small.seen] == ["/v1/chat/completions", "/health"]
+
+
+def test_a_slow_tier_whose_health_answers_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask, "PROBE_S", 0.2)
+    answer = auto("an", " answer")
+
+    def slowly(request: Received) -> Script:
+        if request.path == "/health":
+            return response(404, b"")
+        script = answer(request)
+        assert isinstance(script, Script)
+        return Script([0.5, *script.steps], close=script.close)
+
+    house.small.behaviour = slowly
+    assert house.calibrate().exit_code == 0
+    assert len(house.rows()) == 2
+
+
+def test_two_runs_at_once_do_not_mix(house: House) -> None:
+    with grading.Progress.held(house.out, "claude"):
+        second = house.calibrate("--resume")
+    assert (second.exit_code, house.small.seen, house.judge.calls) == (2, [], [])
+    assert "another run is at work on it" in second.stderr
+    answers = house.folder / "answers"
+    answers.mkdir()
+    with alone(answers):
+        assert house.calibrate("--generate-only", answers).exit_code == 2
+    assert (list(answers.iterdir()), house.small.seen) == ([], [])
+    assert sorted(path.name for path in house.folder.glob("candidate*")) == [], "nothing is left of a refused run"
+
+
+def test_a_candidate_that_appears_meanwhile_is_not_replaced(house: House) -> None:
+    answer = auto("an", " answer")
+
+    def meanwhile(request: Received) -> Script:
+        house.out.write_text("mine")
+        script = answer(request)
+        assert isinstance(script, Script)
+        return script
+
+    house.small.behaviour = meanwhile
+    result = house.calibrate()
+    assert (result.exit_code, house.out.read_text()) == (1, "mine")
+    assert "--resume" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_judge_that_is_down_is_not_asked_for_ever(house: House) -> None:
