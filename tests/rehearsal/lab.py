@@ -27,6 +27,15 @@ TOPOLOGY = (
     .replace("10.231.0.", f"{NETWORK}.")
     .replace("/hosts/", f"/{HOSTS}/")
 )
+STARTING = "--> Starting operation: "  # pyinfra's own words for what it is at
+OUTCOMES = ("No changes", "Success", "Error")
+DROP = r"""pid=$$ mine=' '
+while [ "$pid" -gt 1 ]; do mine="$mine$pid " pid=$(ps -o ppid= -p "$pid" | tr -d ' '); done
+for try in $(seq 6000); do if CONDITION; then break; fi; sleep 0.01; done >/dev/null 2>&1
+for each in $(pgrep -u anvil '^sshd'); do
+  case $mine in *" $each "*) ;; *) sudo kill -9 "$each" && echo dropped ;; esac
+done
+"""
 # Written by any login and by the services of the host itself; nothing a deploy is about.
 NOISE = ("var/log", "var/lib/systemd", "var/lib/sudo", "home/anvil/.sudo_as_admin_successful")
 
@@ -115,6 +124,43 @@ class Lab:
                 controller.kill()
                 controller.wait()
 
+    def deploy_to(self, file: str, operation: str, middle: str = "") -> dict[str, str]:
+        """Start a deploy and kill the controller as it begins an operation, or once `middle` then succeeds on `forge`.
+
+        Answers what each operation before it did there: "No changes", "Success" or "Error".
+        """
+        controller = subprocess.Popen(
+            pyinfra(file, "-y"),
+            cwd=ROOT,
+            env=self.environment(None, TOKEN),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with self.step(f"pyinfra deploy/{file} killed at {operation}{' half way' if middle else ''}"):
+            try:
+                told = began(controller, operation)
+                if middle:
+                    self.wait("forge", middle, 60)
+                assert controller.poll() is None, "the controller ended before it was killed"
+            finally:
+                controller.kill()
+                controller.communicate()
+        return told
+
+    @contextmanager
+    def link_dropped(self, condition: str) -> Iterator[None]:
+        """Kill every SSH session on `forge` but the one that waits there for `condition`, as soon as it succeeds."""
+        words = ["ssh", "-F", str(self.config("forge")), "forge", DROP.replace("CONDITION", condition)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+            try:
+                yield
+                said, why = waiting.communicate(timeout=30)
+                assert "dropped" in said, f"no link was dropped: {said}{why}"
+            finally:
+                waiting.kill()
+
     def wait(self, name: str, condition: str, seconds: float) -> None:
         """Until a command succeeds on a host."""
         end = time.monotonic() + seconds
@@ -182,6 +228,23 @@ class Lab:
             listed = "docker ps -aq; docker network ls -q; docker volume ls -q; docker image ls -aq"
             files["docker"] = sorted(self.ssh("forge", listed).split())
         return files
+
+
+def began(controller: subprocess.Popen[str], operation: str) -> dict[str, str]:
+    """Read the controller's progress until it begins an operation: what the ones before it did on `forge`."""
+    assert controller.stderr is not None
+    told: dict[str, str] = {}
+    name, lines = "", []
+    for line in controller.stderr:
+        lines.append(line)
+        if line.startswith(STARTING):
+            name = line.removeprefix(STARTING).strip()
+            if name == operation:
+                return told
+            told[name] = ""
+        elif (done := line.strip().removeprefix("[forge] ")) in OUTCOMES and name:
+            told[name] = done
+    raise AssertionError(f"{operation} was never begun:\n{''.join(lines[-60:])}")
 
 
 def pyinfra(file: str, *options: str) -> list[str]:
