@@ -45,7 +45,7 @@ def asked() -> Asked:
         served=options.text("served", "experiment"),
         image=options.text("image"),
         context=options.number("context", 0) or None,
-        memory=options.text("memory", "0.90"),
+        memory=options.text("memory"),
         extra_args=options.text("extra_args"),
     )
 

@@ -8,9 +8,10 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from anvil.deploys import multiplexer, options, router
-from anvil.deploys.site import each, here
+from anvil.deploys.site import Site, each, here
 from anvil.hosts.containers import AttachedContainers
 from anvil.hosts.processes import supervisor_stopped
+from anvil.hosts.projects import project_removed
 from anvil.hosts.services import container_retired
 from anvil.hosts.shell import Commands
 from anvil.render import compose
@@ -26,9 +27,16 @@ def done() -> None:
     if not site.runs_something:
         return
     router.removed()
-    if not site.by_process:
-        # before the serves, which it would start again
-        multiplexer.removed(name="Remove multiplexer", project=deployment, root=site.root)
+    if site.by_process:
+        _processes(site)
+        return
+    # before the serves, which it would start again; what an earlier topology left in the project goes with them
+    multiplexer.removed(name="Remove multiplexer", project=deployment, root=site.root)
+    project_removed(name="Remove serves", project=deployment, root=site.root)
+    left_named(name="What is left", network=compose.NETWORK)
+
+
+def _processes(site: Site) -> None:
     for name in each(site.topology.serves):
         spec = site.spec(name)
         if spec is None:
@@ -36,10 +44,7 @@ def done() -> None:
         container_retired(
             name=f"Remove {name}", runtime=site.runtime(), container=spec.container, service=name, foreign=False
         )
-    if site.by_process:
-        supervisor_stopped(name="Stop supervisord", root=site.root, python=site.python)
-    else:
-        left_named(name="What is left", network=compose.NETWORK)
+    supervisor_stopped(name="Stop supervisord", root=site.root, python=site.python)
 
 
 @operation()

@@ -20,13 +20,15 @@ from anvil.topology import check, derived
 from anvil.topology.model import LlamaCpp, Serve, Topology, Vllm
 
 PORT = 30005
+MEMORY = "0.90"
 _ENGINES = (("sglang", "sglang"), ("llama", "llamacpp"))  # A word of the image's name, and the engine it means.
 _NEVER_FINAL = "T22"  # A floating tag is refused in a topology; a trial of an hour may use one.
 _NO_TIER = "T02"
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """The words of `--data`, "" where nothing was said. `memory` is the share of the card, `context` in tokens."""
+    """The words of `--data`, "" where nothing was said. `memory` is the share of the card, 0.90 for
+    engines that take one, `context` in tokens."""
 
     model: str
     gpu: str
@@ -34,7 +36,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     served: str = "experiment"
     image: str = ""
     context: int | None = None
-    memory: str = "0.90"
+    memory: str = ""
     extra_args: str = ""
 
 
@@ -121,7 +123,7 @@ def _serve(topology: Topology, asked: Asked, machine: str, card: str) -> Serve:
         "preflight": "off",
         "needle_tokens": 1,  # Unused: no gate stands before a trial.
         "extra_args": _words(asked.extra_args),
-        **_source(topology, asked, engine, machine),
+        **_source(topology, asked, engine, machine, card),
     }
     try:
         return cast("Serve", msgspec.convert(fields, Serve))
@@ -129,13 +131,15 @@ def _serve(topology: Topology, asked: Asked, machine: str, card: str) -> Serve:
         raise PyinfraError(f"experiment.py: {error}") from None
 
 
-def _source(topology: Topology, asked: Asked, engine: str, machine: str) -> dict[str, Any]:
+def _source(topology: Topology, asked: Asked, engine: str, machine: str, card: str) -> dict[str, Any]:
     """Where the weights come from: a repository or a path on the volume that serves of this engine use."""
     volume = _volume(topology, engine, machine)
     if engine == "llamacpp":
-        return {"model_file": asked.model, "volume": volume}
+        # takes what it needs; said, the share is what the card must have free
+        need = _share(asked.memory) * topology.machines[machine].gpus[card].vram_gb if asked.memory else None
+        return {"model_file": asked.model, "volume": volume, **({"memory_need_gb": need} if need else {})}
     key = "path" if asked.model.startswith("/") else "repo"
-    return {key: asked.model, "volume": volume, "gpu_memory": _share(asked.memory)}
+    return {key: asked.model, "volume": volume, "gpu_memory": _share(asked.memory or MEMORY)}
 
 
 def _volume(topology: Topology, engine: str, machine: str) -> str | None:

@@ -14,18 +14,18 @@ from anvil.hosts.shell import Commands, script
 
 
 @operation()
-def project_removed(project: str, folder: str, root: str) -> Commands:
+def project_removed(project: str, root: str, folder: str = "") -> Commands:
     """
     Remove every container of one compose project, by the project's label, and the folder of its files.
 
-    + folder: below `root`; volumes, networks and images stay
+    + folder: below `root`, "" for none; volumes, networks and images stay
     """
     live = host.get_fact(ComposeServices, project)
     if not live.ok:
         yield failing(f"{project}: {live.error}")
         return
     containers = [each.container for each in live.services.values()]
-    written = host.get_fact(FileStat, folder).status != "absent"
+    written = bool(folder) and host.get_fact(FileStat, folder).status != "absent"
     if not containers and not written:
         host.noop(f"{project} is absent")
         return

@@ -100,6 +100,14 @@ def test_what_is_missing_or_wrong_is_named(asked: dict[str, Any], sentence: str)
         tried(**asked)
 
 
+def test_a_llamacpp_trial_needs_the_share_of_the_card_that_was_said() -> None:
+    image = {"model": "/models/tiny.gguf", "image": "ghcr.io/org/llama:server"}
+    assert tried(**image).spec.memory_need_gb is None
+    assert tried(**image, memory="0.5").spec.memory_need_gb == 16
+    with pytest.raises(PyinfraError, match="memory=much"):
+        tried(**image, memory="much")
+
+
 def test_the_multiplexers_port_is_taken_even_while_it_is_down() -> None:
     place = '\n[multiplexer]\nmachine = "forge"\nport = 30005\ndocker_socket = true\n'
     with pytest.raises(PyinfraError, match="belongs to the multiplexer on forge"):
