@@ -16,7 +16,7 @@ from anvil.deploys.site import Site, here
 from anvil.hosts.containers import ComposeServices, ServiceState
 from anvil.hosts.gpus import NvidiaGpus
 from anvil.hosts.probe import Http
-from anvil.hosts.releases import ReleaseState, answering
+from anvil.hosts.releases import ReleaseState, answering, unreached
 from anvil.hosts.shell import Commands
 from anvil.render.services import ServiceSpec
 
@@ -105,11 +105,13 @@ def _revision(live: ServiceState, spec: ServiceSpec) -> str:
 def _router(site: Site) -> Row:
     release = site.built.artefacts.release
     live = router.runtime(site).observe(host, "router", release.service.container)
-    told = answering(host, router.place_of(site))
+    place = router.reached_place(site, release)
+    told = answering(host, place)
+    apart = unreached(host, place) if told.ok else ""
     current = host.get_fact(ReleaseState, f"{site.root}/router").current
     revision = "same" if current == release.id else "drifted" if current else "-"
-    detail = f"release {told.release}" if told.ok else told.error or told.status
-    return Row("router", "up", live.state, revision, detail, told.ok and told.release == current)
+    detail = apart or f"release {told.release}" if told.ok else told.error or told.status
+    return Row("router", "up", live.state, revision, detail, told.ok and told.release == current and not apart)
 
 
 def lines(site: Site, found: list[Row]) -> list[str]:

@@ -31,7 +31,8 @@ from anvil.hosts.releases import (
 )
 from anvil.hosts.services import Runtime, container_retired, service_stopped
 from anvil.hosts.text_file import text_file
-from anvil.render import golive
+from anvil.render import compose, golive
+from anvil.render import router as names
 from anvil.render.artefacts import Release
 from anvil.render.router import DERIVED_SETTINGS, PROFILE
 from anvil.render.staleness import stale
@@ -113,6 +114,10 @@ def stopped() -> None:
     if site.has_router:
         service = site.built.artefacts.release.service
         service_stopped(name="Stop router", runtime=runtime(site), service=service.name, container=service.container)
+        if not site.by_process:
+            # callers are refused at once instead of waiting for another router
+            held = names.socket_container(service.container)
+            service_stopped(name="Stop socket", runtime=runtime(site), service=names.SOCKET, container=held)
 
 
 @deploy("Router removed")
@@ -128,6 +133,14 @@ def removed() -> None:
             service=service.name,
             foreign=False,
         )
+        if not site.by_process:
+            _remove(site, names.SOCKET, names.socket_container(service.container))
+            _remove(site, names.NEXT, names.next_container(service.container))
+
+
+def _remove(site: Site, service: str, container: str) -> None:
+    on = runtime(site)
+    container_retired(name=f"Remove {container}", runtime=on, container=container, service=service, foreign=False)
 
 
 def runtime(site: Site) -> Runtime:
@@ -149,7 +162,7 @@ def _install(site: Site, release: Release, source: str, reload: bool = True) -> 
     text_file(name="Go-live script", path=script, text=release.go_live, mode="750", owner=mine, shown=False)
     if release.launcher is not None:
         program_defined(name="Router process", root=site.root, program=program(release.launcher))
-    place = place_of(site, release.service.image)
+    place = reached_place(site, release)
     release_staged(
         name=f"Stage {release.id}",
         place=place,
@@ -182,6 +195,17 @@ def place_of(site: Site, image: str = "") -> Place:
         health_url=service.health_url,
         container="" if site.by_process else service.container,
         group=site.group,
+    )
+
+
+def reached_place(site: Site, release: Release) -> Place:
+    """The same for a release of ours, with the container that holds its published port."""
+    place = place_of(site, release.service.image)
+    if site.by_process:
+        return place
+    held = yaml.safe_load(release.files["compose.yaml"])["services"][names.SOCKET]
+    return msgspec.structs.replace(
+        place, holder=held["container_name"], holder_revision=held["labels"][compose.REVISION]
     )
 
 

@@ -18,6 +18,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from anvil.hosts.announce import announce, show_diff, wants_diff
+from anvil.hosts.containers import Container
 from anvil.hosts.docker import ask, classify
 from anvil.hosts.files import FileText
 from anvil.hosts.probe import Http
@@ -181,6 +182,8 @@ class Place(Struct, frozen=True, kw_only=True):
 
     `validator` judges the staged folder; `{staged}` in a word stands for its path. Without a `container` the router is
     a process, asked over `health_url`. `group` owns the files, which the container's user must read; "" = left alone.
+    `holder` is the container that holds the published port, `holder_revision` its wanted definition; "" = the router
+    publishes it itself.
     """
 
     folder: str
@@ -188,6 +191,24 @@ class Place(Struct, frozen=True, kw_only=True):
     health_url: str
     container: str = ""
     group: str = ""
+    holder: str = ""
+    holder_revision: str = ""
+
+
+def unreached(on: Host, place: Place) -> str:
+    """Why no caller reaches a router that answers inside its container; "" when nothing is known to be in the way."""
+    for container, revision in ((place.container, ""), (place.holder, place.holder_revision)):
+        if not container:
+            continue
+        found = on.get_fact(Container, container)
+        live = found.container
+        if not found.ok or live.state != "running":
+            return f"{container} is {live.state if found.ok else found.error or found.status}"
+        if live.detached:
+            return f"{container} has lost its network"
+        if revision and live.revision != revision:
+            return f"{container} publishes another address"
+    return ""
 
 
 def answering(on: Host, place: Place) -> HealthAnswer:
@@ -256,12 +277,13 @@ def release_live(place: Place, release: str, owner: str, source: str) -> Command
     live = answering(host, place)
     said = _json(host.get_fact(FileText, f"{place.folder}/releases/{release}/{VALIDATED}").text)
     meant = live.config_hash == str(said.get("config_hash") or live.config_hash)
-    if state.current == release and live.release == release and meant:
+    apart = unreached(host, place) if live.ok else ""
+    if state.current == release and live.release == release and meant and not apart:
         host.noop(f"release {release} is live")
         return
     running = f"release {live.release} answers" if live.ok else f"nothing answers ({live.error})"
     edited = "" if meant or live.release != release else ", with files that were changed by hand"
-    announce(f"release {state.current or 'none'} -> {release}; {running}{edited}")
+    announce(f"release {state.current or 'none'} -> {release}; {running}{edited}{apart and f'; {apart}'}")
     presets = [preset for preset in said.get("presets") or () if preset not in (said.get("unservable") or ())]
     words = (release, str(said.get("config_hash") or "-"), owner, source, *presets)
     yield streamed('exec /bin/sh "$@"', f"{place.folder}/go-live.sh", *words, _timeout=GO_LIVE_SECONDS)

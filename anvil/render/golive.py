@@ -8,7 +8,7 @@ words.
 
 from __future__ import annotations
 
-from anvil.render import engine, process
+from anvil.render import engine, process, router
 from anvil.topology.model import Topology
 
 PATH = "router/go-live.sh"
@@ -29,6 +29,9 @@ def text(topology: Topology) -> str:
         root=machine.root,
         project=f"{topology.deployment}-router",
         container=place.container,
+        socket=router.socket_container(place.container),
+        following=router.next_container(place.container),
+        stop_s=router.stop_timeout_s(topology),
         pull=place.pull,
         python=place.python,
         published=f"http://{process.host_of(_reachable(place.publish))}:{place.port}",

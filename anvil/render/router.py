@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,6 +27,9 @@ USER = "10001:10001"
 _STATE_MOUNT = "/var/lib/anvil"
 _RUN_DIR = "/run/anvil"
 _STORE = "decisions.sqlite"
+_HOLDER = f"{_STATE_MOUNT}/router.sock"
+SOCKET = "socket"
+NEXT = "next"
 DRAIN_MARGIN_S = 5
 _START_TIMEOUT_S = 60
 # Ride to the router's tier of the same name unchanged.
@@ -116,26 +120,52 @@ def tier(topology: Topology, name: str) -> dict[str, Any]:
 
 
 def compose(topology: Topology, secrets: Secrets) -> dict[str, Any]:
-    """The one-service project of a compose machine (5.3). The parent of `current` is mounted: a link would freeze."""
+    """The router's own project on a compose machine (5.3).
+
+    `router` is what runs. `socket` holds the published port, so that callers wait instead of being refused while one
+    router takes over from another; it outlives releases. `next` is the router that takes the callers meanwhile.
+    """
+    place = topology.router
+    names = derived.router_secret_names(topology)
+    service = _service(topology)
+    mode = {"anvil.mode": topology.mode} if topology.mode else {}
+    made = partial(labelled, topology, role="router", secrets=secrets, secret_env=names.all(), more=mode)
+    following = {**service, "container_name": next_container(place.container), "restart": "no"}
+    return {
+        "name": f"{topology.deployment}-router",
+        "networks": {"default": {"name": NETWORK, "external": True}},
+        "volumes": {STATE_VOLUME: {"name": STATE_VOLUME, "external": True}},
+        "services": {
+            "router": made(service, name="router"),
+            SOCKET: _socket(topology, secrets),
+            NEXT: made({**following, "profiles": ["handover"]}, name=NEXT),
+        },
+    }
+
+
+def socket_container(router: str) -> str:
+    return f"{router}-{SOCKET}"
+
+
+def next_container(router: str) -> str:
+    return f"{router}-{NEXT}"
+
+
+def _service(topology: Topology) -> dict[str, Any]:
+    """The parent of `current` is mounted: a link would freeze."""
     place = topology.router
     names = derived.router_secret_names(topology)
     literal = {"TMPDIR": _RUN_DIR, **_mode_variable(topology, f"{IN_IMAGE}/router.toml")}
     selector = ["--mode", topology.mode] if topology.mode else ["--config", f"{IN_IMAGE}/router.toml"]
-    service: dict[str, Any] = {
-        "image": place.image,
+    listen = ["--host", IN_CONTAINER, "--port", str(PORT_IN_IMAGE), "--holder", _HOLDER]
+    return {
+        **_hardened(topology),
         "container_name": place.container,
-        "pull_policy": place.pull,
-        "user": USER,
-        "read_only": True,
         "tmpfs": [_RUN_DIR],
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
         "restart": "unless-stopped",
         "stop_grace_period": f"{stop_timeout_s(topology)}s",
-        "entrypoint": ["anvil"],
-        "command": ["serve", *selector, "--host", IN_CONTAINER, "--port", str(PORT_IN_IMAGE)],
+        "command": ["serve", *selector, *listen],
         "environment": environment(literal, {name: name in names.required for name in names.all()}),
-        "ports": [f"{process.host_of(place.publish)}:{place.port}:{PORT_IN_IMAGE}"],
         "volumes": [f"{topology.machines[place.machine].root}/router:/etc/anvil:ro", f"{STATE_VOLUME}:{_STATE_MOUNT}"],
         "healthcheck": {
             "test": ["CMD", "anvil", "probe", "--healthz"],
@@ -144,14 +174,35 @@ def compose(topology: Topology, secrets: Secrets) -> dict[str, Any]:
             "retries": 3,
             "start_period": "10s",
         },
-        "logging": LOGGING,
     }
-    mode = {"anvil.mode": topology.mode} if topology.mode else {}
+
+
+def _socket(topology: Topology, secrets: Secrets) -> dict[str, Any]:
+    """Its revision is taken without the image: a new router image is no reason to replace it."""
+    place = topology.router
+    service = {
+        **_hardened(topology),
+        "container_name": socket_container(place.container),
+        "restart": "unless-stopped",
+        "command": ["socket", "--host", IN_CONTAINER, "--port", str(PORT_IN_IMAGE), "--at", _HOLDER],
+        "ports": [f"{process.host_of(place.publish)}:{place.port}:{PORT_IN_IMAGE}"],
+        "volumes": [f"{STATE_VOLUME}:{_STATE_MOUNT}"],
+        "healthcheck": {"disable": True},
+    }
+    image = service.pop("image")
+    return {"image": image, **labelled(topology, service, SOCKET, SOCKET, secrets, ())}
+
+
+def _hardened(topology: Topology) -> dict[str, Any]:
     return {
-        "name": f"{topology.deployment}-router",
-        "networks": {"default": {"name": NETWORK, "external": True}},
-        "volumes": {STATE_VOLUME: {"name": STATE_VOLUME, "external": True}},
-        "services": {"router": labelled(topology, service, "router", "router", secrets, names.all(), mode)},
+        "image": topology.router.image,
+        "pull_policy": topology.router.pull,
+        "user": USER,
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "entrypoint": ["anvil"],
+        "logging": LOGGING,
     }
 
 

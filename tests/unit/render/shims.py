@@ -27,26 +27,28 @@ read -r root <"$here/root"
 read -r now <"$state/clock" || :
 get() { value=$2; [ ! -f "$state/$1" ] || read -r value <"$state/$1" || :; }
 current() { link=$(readlink "$root/router/current"); link=${link##*/}; }
+of=  # "next-" for the router that takes callers while the other one is replaced
 load() {
-  get live ''; live=$value
-  get since 0; since=$value
-  get base 0; base=$value
+  get "${of}live" ''; live=$value
+  get "${of}since" 0; since=$value
+  get "${of}base" 0; base=$value
   get "behaviour/$live" ok; how=$value
   age=$((now - since))
 }
 crashed() { case $how in crash-*) [ "$age" -ge "${how#crash-}" ] ;; *) false ;; esac; }
 begin() {
   current
-  echo "$link" >"$state/live"
-  echo "$now" >"$state/since"
-  echo "$1" >"$state/base"
+  echo "$link" >"$state/${of}live"
+  echo "$now" >"$state/${of}since"
+  echo "$1" >"$state/${of}base"
   load
 }
 tick() {  # the restart policy relaunches a dead router with whatever is current
   load
   status=running restarts=$base
-  [ ! -e "$state/stopped" ] || { status=exited; return; }
+  [ -n "$of" ] || [ ! -e "$state/stopped" ] || { status=exited; return; }
   crashed || return 0
+  [ -z "$of" ] || { status=exited; return; }
   restarts=$((base + 1 + (age - ${how#crash-}) / 2))
   status=restarting
   current
@@ -77,8 +79,23 @@ start() {
 _DOCKER = """#!/bin/sh
 . "${0%/*}/world.sh"
 printf '%s\\n' "$*" >>"$state/calls"
+for name; do :; done
+[ "$1" != exec ] || name=$2
+case $name in
+  *-socket | socket)
+    case "$1 $*" in
+      inspect*NetworkMode*) echo anvil n1 ;;
+      inspect*) [ -e "$state/socket" ] && echo "running $(cat "$state/socket")" ;;
+      compose*) current; sed -n 's/.*"anvil.revision": "\\(50.*\\)".*/\\1/p' "$root/router/releases/$link/compose.yaml" >"$state/socket" ;;
+      rm*) rm -f "$state/socket" ;;
+      stop*) : ;;
+      *) exit 64 ;;
+    esac
+    exit ;;
+  *-next | next) of=next- ;;
+esac
 tick
-label() { sed -n "s/.*\\"anvil.$1\\": \\"\\(.*\\)\\".*/\\1/p" "$state/defined"; }
+label() { sed -n "s/.*\\"anvil.$1\\": \\"\\(.*\\)\\".*/\\1/p" "$state/defined" | head -n 1; }
 case "$1 $2" in
   'inspect -f')
     [ -n "$live" ] || exit 1
@@ -90,9 +107,16 @@ case "$1 $2" in
   'image inspect') echo sha256:image ;;
   'network inspect') echo n1 ;;
   'exec '*) probe "$5" ;;
-  'kill -s') if crashed; then exit 1; fi; begin "$base" ;;
+  'kill -s') if crashed; then exit 1; fi; [ "$3" != HUP ] || begin "$base" ;;
+  'rm -f') [ -n "$of" ] || exit 64; rm -f "$state/next-live" ;;
+  'logs --tail' | 'stop -t') [ -n "$of" ] ;;
   'compose '*)
-    case "$*" in *' stop router') touch "$state/stopped" ;; *' up -d '*) start compose.yaml; echo n1 >"$state/network" ;; *) exit 64 ;; esac ;;
+    case "$*" in
+      *' stop router') touch "$state/stopped" ;;
+      *' up -d '*' next') begin 0 ;;
+      *' up -d '*) start compose.yaml; echo n1 >"$state/network" ;;
+      *) exit 64 ;;
+    esac ;;
   *) exit 64 ;;
 esac
 """
@@ -172,12 +196,17 @@ class World:
         script.write_text(golive.text(made))
         return script
 
-    def stage(self, release: str, behaviour: str = "ok", revision: str = "1" * 16, env: str = "2" * 16) -> None:
+    def stage(
+        self, release: str, behaviour: str = "ok", revision: str = "1" * 16, env: str = "2" * 16, socket: str = ""
+    ) -> None:
+        """``socket``: the revision of the service that holds the published port; "" = the router publishes it itself."""
         folder = self.root / "router" / "releases" / release
         folder.mkdir()
         (folder / "RELEASE").write_text(f"{release}\n")
         labels = f'      "anvil.revision": "{revision}"\n      "anvil.env": "{env}"\n'
-        (folder / "compose.yaml").write_text(f'services:\n  "router":\n    image: "r:1"\n    labels:\n{labels}')
+        text = f'services:\n  "router":\n    image: "r:1"\n    labels:\n{labels}'
+        held = f'  "socket":\n    labels:\n      "anvil.revision": "{socket}"\n' if socket else ""
+        (folder / "compose.yaml").write_text(text + held)
         (folder / "run.sh").write_text(f"#!/bin/sh\n# anvil.mark {revision} {env}\n")
         (self.state / "behaviour" / release).write_text(behaviour)
 

@@ -79,7 +79,7 @@ def test_switching_modes_redefines_no_serve_but_another_release() -> None:
     assert text.splitlines()[0].startswith('# Routing configuration "2026-11-23.0", mode "agentic"')
     service = yaml.safe_load(agentic.release.files["compose.yaml"])["services"]["router"]
     assert service["labels"]["anvil.mode"] == "agentic"
-    assert service["command"] == ["serve", "--mode", "agentic", "--host", "0.0.0.0", "--port", "8000"]
+    assert service["command"][:7] == ["serve", "--mode", "agentic", "--host", "0.0.0.0", "--port", "8000"]
     assert service["environment"]["ANVIL_CONFIG_AGENTIC"] == "/etc/anvil/current/router.toml"
 
 
@@ -194,7 +194,9 @@ def test_a_tier_table_has_the_documented_order() -> None:
 def test_the_router_project_is_the_contracts() -> None:
     """Section 5.3, with the example's names."""
     document = yaml.safe_load(rendered({"mode": GONE, "modes": GONE}).release.files["compose.yaml"])
-    (service,) = document.pop("services").values()
+    made = document.pop("services")
+    service = made["router"]
+    assert list(made) == ["router", "socket", "next"]
     assert document == {
         "name": "home-router",
         "networks": {"default": {"name": "anvil", "external": True}},
@@ -215,14 +217,16 @@ def test_the_router_project_is_the_contracts() -> None:
         "restart": "unless-stopped",
         "stop_grace_period": "35s",
         "entrypoint": ["anvil"],
-        "command": ["serve", "--config", "/etc/anvil/current/router.toml", "--host", "0.0.0.0", "--port", "8000"],
+        "command": [
+            *("serve", "--config", "/etc/anvil/current/router.toml", "--host", "0.0.0.0", "--port", "8000"),
+            *("--holder", "/var/lib/anvil/router.sock"),
+        ],
         "environment": {
             "ANVIL_FAST_LOCAL_KEY": "${ANVIL_FAST_LOCAL_KEY:-}",
             "ANVIL_HEAVY_LOCAL_KEY": "${ANVIL_HEAVY_LOCAL_KEY:-}",
             "ANVIL_ROUTER_TOKEN": "${ANVIL_ROUTER_TOKEN:?}",
             "TMPDIR": "/run/anvil",
         },
-        "ports": ["100.64.0.10:8000:8000"],
         "volumes": ["/srv/anvil/router:/etc/anvil:ro", "anvil-router-state:/var/lib/anvil"],
         "healthcheck": {
             "test": ["CMD", "anvil", "probe", "--healthz"],
@@ -233,11 +237,37 @@ def test_the_router_project_is_the_contracts() -> None:
         },
         "logging": {"driver": "json-file", "options": {"max-size": "50m", "max-file": "3"}},
     }
+    following = made["next"]
+    assert following.pop("labels")["anvil.name"] == "next"
+    assert following == {
+        **service,
+        "container_name": "anvil-router-next",
+        "restart": "no",
+        "profiles": ["handover"],
+    }
+
+
+def test_the_published_port_is_held_by_a_service_that_outlives_a_new_image() -> None:
+    def held(image: str, **change: Any) -> Any:
+        made = rendered({"router/image": image, **{f"router/{key}": value for key, value in change.items()}})
+        return yaml.safe_load(made.release.files["compose.yaml"])["services"]["socket"]
+
+    one, two = held("anvil-router:1.0.0"), held("anvil-router:1.1.0")
+    assert one["labels"] == two["labels"]
+    assert (one["image"], two["image"]) == ("anvil-router:1.0.0", "anvil-router:1.1.0")
+    assert (
+        one["labels"]["anvil.revision"] != held("anvil-router:1.0.0", publish="100.64.0.11")["labels"]["anvil.revision"]
+    )
+    for key in ("user", "read_only", "cap_drop", "security_opt", "restart"):
+        assert key in one
+    assert one["ports"] == ["100.64.0.10:8000:8000"]
+    assert one["volumes"] == ["anvil-router-state:/var/lib/anvil"]  # no configuration, and no token
+    assert "environment" not in one
 
 
 def test_an_ipv6_address_is_written_in_brackets() -> None:
     made = rendered({"router/publish": "fd00::1", "gateways": {}})
-    service = yaml.safe_load(made.release.files["compose.yaml"])["services"]["router"]
+    service = yaml.safe_load(made.release.files["compose.yaml"])["services"]["socket"]
     assert service["ports"] == ["[fd00::1]:8000:8000"]
     assert made.release.service.health_url == "http://[fd00::1]:8000/healthz"
 

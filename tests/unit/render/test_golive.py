@@ -68,6 +68,90 @@ def test_compose_is_called_exactly_as_the_contract_says(tmp_path: Path) -> None:
     assert (ran.code, ran.current, ran.previous) == (DONE, NEW, None)
 
 
+SOCKET = "50" + "5" * 14
+
+
+def done_to_containers(world: World, calls: list[str]) -> list[str]:
+    """What was done, without the words that are always the same."""
+    always = (
+        f"compose -p home-router -f {world.root}/router/current/compose.yaml --env-file {world.root}/secrets.env ",
+        " -d --no-deps --pull missing",
+        "anvil-",
+    )
+    found = [call for call in calls if call.split()[0] in ("compose", "kill", "rm", "stop")]
+    for word in always:
+        found = [call.replace(word, "") for call in found]
+    return found
+
+
+def held_apart(folder: Path) -> World:
+    """A router that runs while its published port is held apart."""
+    world = World(folder)
+    world.stage(OLD, socket=SOCKET)
+    world.running(OLD)
+    (world.state / "socket").write_text(f"{SOCKET}\n")
+    return world
+
+
+def test_a_router_is_replaced_while_another_takes_its_callers(tmp_path: Path) -> None:
+    world = held_apart(tmp_path)
+    world.stage(NEW, revision="9" * 16, socket=SOCKET)
+    ran = world.go(NEW)
+    assert (ran.code, ran.current, ran.evidence[0]["path"]) == (DONE, NEW, "up")
+    assert done_to_containers(world, ran.calls) == [
+        "rm -f router-next",
+        "up next",
+        "kill -s USR1 router",
+        "up router",
+        "kill -s USR1 router-next",
+        "stop -t 35 router-next",
+        "rm -f router-next",
+    ]
+
+
+@pytest.mark.parametrize("behaviour", ["crash-1", "mute", "hashless"])
+def test_a_definition_that_does_not_answer_never_replaces_the_router(tmp_path: Path, behaviour: str) -> None:
+    world = held_apart(tmp_path)
+    world.stage(NEW, behaviour, revision="9" * 16, socket=SOCKET)
+    ran = world.go(NEW)
+    assert (ran.code, ran.current) == (ROLLED_BACK, OLD), ran.said
+    assert not any(call.endswith(" router") for call in done_to_containers(world, ran.calls))
+    assert not (world.state / "next-live").exists()
+
+
+def test_a_late_crash_of_a_new_definition_is_rolled_back_to_the_old(tmp_path: Path) -> None:
+    world = held_apart(tmp_path)
+    world.stage(NEW, "crash-5", revision="9" * 16, socket=SOCKET)
+    ran = world.go(NEW)
+    assert (ran.code, ran.current) == (ROLLED_BACK, OLD), ran.said
+    assert (world.state / "live").read_text().strip() == OLD
+    assert not (world.state / "next-live").exists()
+
+
+def test_the_port_goes_from_an_older_router_to_the_socket_and_back(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.stage(OLD)
+    world.running(OLD)
+    world.stage(NEW, revision="9" * 16, socket=SOCKET)
+    forth = world.go(NEW)
+    assert forth.code == DONE
+    assert done_to_containers(world, forth.calls) == ["up router", "up --force-recreate socket"]
+    back = world.go(OLD)
+    assert back.code == DONE
+    assert done_to_containers(world, back.calls)[2:] == ["rm -f router-socket", "up router"]
+
+
+@pytest.mark.parametrize("running", ["", "50" + "6" * 14])  # gone; publishes another port
+def test_a_socket_that_is_not_the_wanted_one_is_made_anew(tmp_path: Path, running: str) -> None:
+    world = held_apart(tmp_path)
+    (world.state / "socket").unlink()
+    if running:
+        (world.state / "socket").write_text(f"{running}\n")
+    ran = world.go(OLD)
+    assert ran.code == DONE
+    assert done_to_containers(world, ran.calls) == ["kill -s HUP router", "up --force-recreate socket"]
+
+
 @pytest.mark.parametrize("behaviour", ["crash-1", "crash-3", "mute", "stale", "poor", "hashless"])
 def test_whatever_does_not_settle_is_rolled_back(world: World, behaviour: str) -> None:
     world.stage(NEW, behaviour)
