@@ -19,6 +19,9 @@ MAX_BYTES = 5 * 1024 * 1024
 # The JSON5 reader needs about 15 microseconds a byte: beyond this it would look hung.
 MAX_JSON5_BYTES = 1024 * 1024
 MAX_DEPTH = 64
+# Line separators may stand in JSON5 strings, but the reader takes them for the end of the line: noncharacters stand in.
+_SEPARATORS, _STAND_INS = "\u2028\u2029", "\ufdd0\ufdd1"
+_STRING_OR_COMMENT = re.compile(r"//[^\n\r]*|/\*.*?\*/|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'", re.DOTALL)
 KINDS = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number", type(None): "null"}
 
 
@@ -87,8 +90,10 @@ def _json5(text: str) -> Any:
     if len(text) > MAX_JSON5_BYTES:
         raise Unreadable(f"not plain JSON, and more than {MAX_JSON5_BYTES} characters; write it as plain JSON")
     parser, loader = reader("parser"), reader("loader").DefaultLoader(parse_constant=_no_constant)
+    taken = shielded(text)
+    scalar = loader.load if taken == text else lambda node: _restored(loader.load(node))
     try:
-        return _value(parser.parse_source(text).value, loader.load)
+        return _value(parser.parse_source(taken).value, scalar)
     except Refusal:
         raise
     except RecursionError:
@@ -96,6 +101,18 @@ def _json5(text: str) -> Any:
     except Exception as error:
         # On broken input its recovery may trip over itself: whatever it raises, the text cannot be read.
         raise Unreadable(_reason(error), *_place(error, text)) from None
+
+
+def shielded(text: str) -> str:
+    """The text as the reader can take it, every character at its place."""
+    hidden = str.maketrans(_SEPARATORS, _STAND_INS)
+    if not any(each in text for each in _SEPARATORS) or any(each in text for each in _STAND_INS):
+        return text
+    return _STRING_OR_COMMENT.sub(lambda found: found[0].translate(hidden) if found[0][0] in "\"'" else found[0], text)
+
+
+def _restored(value: Any) -> Any:
+    return value.translate(str.maketrans(_STAND_INS, _SEPARATORS)) if isinstance(value, str) else value
 
 
 def _value(node: Any, scalar: Callable[[Any], Any]) -> Any:

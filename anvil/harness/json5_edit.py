@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from anvil.harness.json5_document import decoded, dumped, parse, reader, same
+from anvil.harness.json5_document import decoded, dumped, parse, reader, same, shielded
 from anvil.harness.refusal import Refusal, Unreadable
 
 # (start, end, replacement) in characters of the old text
@@ -47,7 +47,7 @@ def written(original: bytes, wanted: dict[str, Any], *, rewrite: bool = False) -
 
 def _edited(text: str, current: dict[str, Any], wanted: dict[str, Any]) -> str | None:
     """None when the edits do not give the wanted document."""
-    root = reader("parser").parse_source(text).value
+    root = reader("parser").parse_source(shielded(text)).value
     new, done = "", 0
     # A stable order: at one place, the comma comes before what it separates.
     for start, end, replacement in sorted(_edits(text, root, current, wanted), key=lambda edit: edit[:2]):
@@ -62,7 +62,7 @@ def _edited(text: str, current: dict[str, Any], wanted: dict[str, Any]) -> str |
 def _comments(text: str) -> list[tuple[int, str]]:
     """Line and text of each, in order."""
     kinds = ("LINE_COMMENT", "BLOCK_COMMENT")
-    tokens = reader("tokenizer").tokenize(text)
+    tokens = reader("tokenizer").tokenize(shielded(text))
     return [(text.count("\n", 0, token.index) + 1, token.value) for token in tokens if token.type in kinds]
 
 

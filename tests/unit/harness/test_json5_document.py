@@ -142,3 +142,12 @@ def test_sameness_is_that_of_json(left: Any, right: Any, equal: bool) -> None:
 
 def test_text_is_two_space_json_with_its_letters() -> None:
     assert dumped({"n": "Anvil · Ü", "l": [1]}) == '{\n  "n": "Anvil · Ü",\n  "l": [\n    1\n  ]\n}\n'
+
+
+def test_line_separators_in_strings_are_what_they_are() -> None:
+    text = "{'a\u2028b': 'x\u2029', c: \"it's\u2028\", /* '\u2028 */ d: '\\u2028', e: 1,}"
+    assert parse(text.encode()) == ({"a\u2028b": "x\u2029", "c": "it's\u2028", "d": "\u2028", "e": 1}, False)
+    both = "{a: '\ufdd0', b: '\u2028'}"  # no stand-in is left: told, never mixed up
+    with pytest.raises(Unreadable):
+        parse(both.encode())
+    assert parse("{a: '\ufdd0'}".encode())[0] == {"a": "\ufdd0"}
