@@ -229,6 +229,7 @@ def _takes(tier: TierConfig, signals: Signals) -> bool:
         (tier.tool_support or not signals.tool_artifacts)
         and (tier.vision is not False or not signals.images)
         and (tier.documents or not signals.documents)
+        and (tier.dialect == "anthropic" or not signals.linked_documents)
         and (tier.dialect == "openai" or not signals.audio)
     )
 

@@ -153,6 +153,7 @@ class Signals(Struct):
     words: whitespace words of system text plus all message texts, tool results included, each counted once.
     system_text: S of 9.5 when it has at most 150 words, else "" (a long system prompt never contributes keywords).
     user_text: U, the text of the newest user message with text of its own, harness noise passed over.
+    linked_documents: of ``documents``, those the OpenAI dialect has no words for: by URL, or mixed of text and images.
     """
 
     words: int = 0
@@ -163,6 +164,7 @@ class Signals(Struct):
     tool_artifacts: bool = False
     images: int = 0
     documents: int = 0
+    linked_documents: int = 0
     audio: bool = False
     messages: int = 0
 

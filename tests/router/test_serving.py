@@ -338,3 +338,25 @@ def test_null_fields_of_an_anthropic_caller_lose_nothing(tier: Tiers, router: Ro
     running = router(config_toml(tier_toml("fast-local", tier().url)))
     ask(running, "/v1/messages", top_k=None, container=None, service_tier=None, zzz=None)
     assert running.last()["lossy"] == []
+
+
+def test_a_document_the_tier_has_no_words_for_goes_to_one_that_has(tier: Tiers, router: Routers) -> None:
+    talks = {"openai": tier(), "anthropic": tier()}
+    text = config_toml(
+        *[tier_toml(name, made.url, dialect=name, documents=True, vision=True) for name, made in talks.items()]
+    )
+    running = router(text)
+    link = {"type": "url", "url": "http://127.0.0.1:1/x.pdf"}
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+    mixed = {"type": "content", "content": [{"type": "text", "text": "two words"}, image]}
+    for source in (link, mixed):
+        content = [{"type": "text", "text": "read"}, {"type": "document", "source": source}]
+        ask(running, "/v1/messages", messages=[{"role": "user", "content": content}])
+        assert running.last()["served_tier"] == "anthropic"
+        assert talks["anthropic"].seen[-1].json["messages"][0]["content"][1]["source"] == source
+    assert running.last()["needs"]["context"] == 3
+    parts = [{"type": "input_text", "text": "read"}, {"type": "input_file", "file_url": link["url"]}]
+    ask(running, "/v1/responses", messages=None, input=[{"role": "user", "content": parts}])
+    assert running.last()["served_tier"] == "anthropic"
+    assert talks["anthropic"].seen[-1].json["messages"][0]["content"][1] == {"type": "document", "source": link}
+    assert talks["openai"].seen == []

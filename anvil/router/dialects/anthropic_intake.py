@@ -51,7 +51,7 @@ class Intake:
         self.names: set[str] = set()
         self.texts: list[str] = []
         self.images = 0
-        self.documents = 0
+        self.documents = self.linked_documents = 0
         self.tool_blocks = False
         self.unsigned = False
 
@@ -137,6 +137,7 @@ class Intake:
         text = self._document_text(source)
         if text is None:
             self.documents += 1
+            self.linked_documents += source.data is None and source.file_id is None
             return Document(source.media_type, source.data, source.url, source.file_id, None, part.title)
         self.names.add("documents.text")
         self.texts.append(text)
@@ -154,7 +155,11 @@ class Intake:
         inner = Intake()
         inner.blocks(content)
         self.names |= inner.names
-        return None if inner.images else "\n".join(inner.texts)
+        if not inner.images:
+            return "\n".join(inner.texts)
+        self.images += inner.images
+        self.texts += inner.texts
+        return None
 
     def _search(self, part: wire.SearchPart) -> Document:
         self._marks(part)

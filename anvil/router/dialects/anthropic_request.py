@@ -212,6 +212,7 @@ def _signals(
         tool_artifacts=declared.count > 0 or intake.tool_blocks or values.get("tool_choice") is not None,
         images=intake.images,
         documents=intake.documents,
+        linked_documents=intake.linked_documents,
         messages=len(messages),
     )
 

@@ -47,7 +47,7 @@ class Intake:
         self.messages: list[Message] = []
         self.texts: list[str] = []
         self.lost: dict[str, None] = {}
-        self.items = self.images = self.documents = 0
+        self.items = self.images = self.documents = self.linked_documents = 0
         self.tool_items = False
         self._leading = True
         self._kind = ""  # of the message being gathered: a role, or "results"
@@ -213,6 +213,7 @@ class Intake:
             return self._stored(_text_of(part, "file_id"), title)
         if not content:
             self.documents += 1
+            self.linked_documents += 1
             return Document(url=url, title=title)
         media_type, data = split_data_url(content)
         text = _plain_text(media_type, data)

@@ -153,6 +153,7 @@ def _signals(values: dict[str, Any], intake: Intake, declared: Declared) -> Sign
         tool_artifacts=declared.count > 0 or intake.tool_items or values.get("tool_choice") is not None,
         images=intake.images,
         documents=intake.documents,
+        linked_documents=intake.linked_documents,
         messages=intake.items + bool(values.get("instructions")),
     )
 
