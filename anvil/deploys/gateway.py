@@ -177,14 +177,24 @@ def _written(value: object) -> str:
 
 
 def _provider(gateway: Gateway) -> dict[str, Any]:
-    """Our provider in the live document, {} where there is none: what is wrong with it the merge tells better."""
+    """Our provider in the live document."""
+    return _live(gateway, "models", "providers", "anvil")
+
+
+def _reloads(gateway: Gateway) -> bool:
+    """Whether the running gateway takes up what is written; its operator may want restarts of their own choice."""
+    return bool(_live(gateway, "gateway", "reload").get("mode") != "off")
+
+
+def _live(gateway: Gateway, *keys: str) -> dict[str, Any]:
+    """An object of the live document, {} where there is none: what is wrong with it the merge tells better."""
     found = host.get_fact(ResolvedPath, gateway.config, _sudo=False)
     live = host.get_fact(FileText, found.path, _sudo=False) if found.ok else None
     try:
         node: Any = json5_document.parse(live.content)[0] if live is not None and live.ok else {}
     except Refusal:
         return {}
-    for key in ("models", "providers", "anvil"):
+    for key in keys:
         node = node.get(key) if isinstance(node, dict) else None
     return node if isinstance(node, dict) else {}
 
@@ -210,7 +220,7 @@ def _restart(
         name=f"Restart {name}",
         login=gateway.login_shell,
         wanted=windows,
-        applies_itself=lambda: live_edits and not deep_changed(),
+        applies_itself=lambda: live_edits and not deep_changed() and _reloads(gateway),
         why="its document, plugin or token changed" if mode == "auto" else mode,
         _if={"auto": changed, "always": lambda: True, "never": lambda: False}[mode],
         _sudo=False,

@@ -99,6 +99,15 @@ def test_a_second_run_does_nothing(site: Site, caplog: pytest.LogCaptureFixture)
     assert not (site.folder / "restarts").exists()  # this release takes up models by itself
 
 
+def test_a_gateway_told_not_to_reload_is_restarted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Its command reads the document from disk, so that list says nothing of what the gateway runs."""
+    site.release()
+    site.document.write_text('{"gateway": {"reload": {"mode": "off"}}}')
+    assert (site.sync(), site.error) == (2, ""), caplog.text
+    assert (site.folder / "restarts").read_text() == "restarted\n"
+    assert (site.sync(), site.error) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
