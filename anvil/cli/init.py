@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ from click.core import ParameterSource
 from anvil import __version__
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, USAGE
+from anvil.lab.locking import alone
 from anvil.lab.writing import WriteRefused
 from anvil.topology import load
 from anvil.topology.check import lines
@@ -93,12 +95,14 @@ def init(ctx: click.Context, /, **given: Any) -> None:
     facts = _facts(given["host"])
     choice = _choice(facts, given)
     file = given["out"] / "topology.toml"
-    current = file.read_text(encoding="utf-8") if given["how"] == "merge" and file.exists() else None
-    plan = _plan(facts, choice, _asked(given, explicit), current, file)
-    text = _text(plan, current)
-    findings = _judged(text.text, file)
-    written = _written(given, text.text)
-    _tell(given, plan, choice, [*plan.notes, *text.notes, *window, *_image_note(given, facts, plan)], findings, written)
+    with alone(given["out"], wait=True) if given["out"].is_dir() else nullcontext():
+        current = _current(given, file)
+        plan = _plan(facts, choice, _asked(given, explicit), current, file)
+        text = _text(plan, current)
+        findings = _judged(text.text, file)
+        written = _written(given, text.text)
+    notes = [*plan.notes, *text.notes, *window, *_image_note(given, facts, plan), *_recipe_notes(given, facts, choice)]
+    _tell(given, plan, choice, notes, findings, written)
 
 
 # ------------------------------------------------------------------------------------------------ before anything
@@ -113,15 +117,40 @@ def _needs_deploy() -> None:
 
 
 def _refused_early(given: dict[str, Any]) -> None:
-    from anvil.lab.onboarding import folder
 
     if bool(given["host"]) == given["local"]:
         raise stop("say which machine to ask: --local for this one, or --host USER@HOST", USAGE)
-    if given["model"] is None and given["catalog"] is None:
-        hint = "name a model with --model, or a catalogue with --catalog (`anvil models index` writes one)"
-        raise stop(hint, USAGE)
     if given["model"] is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", given["model"]):
         raise stop(f"--model {given['model']!r} is no repository id; write OWNER/NAME, never a folder", USAGE)
+    _refuse_folder(given)
+    if given["model"] is None and given["catalog"] is None:
+        hint = "name a model with --model, or a catalogue with --catalog (`anvil models index` writes one)"
+        raise stop("\n".join([hint, *_advice(given)]), USAGE)
+
+
+def _advice(given: dict[str, Any]) -> list[str]:
+    """What the registry has for the machine's cards; nothing when there is no registry, or it cannot be asked."""
+    from anvil.lab.onboarding import facts
+
+    if not (recipes := _recipes(given)):
+        return []
+    try:
+        found = facts.there(given["host"]) if given["host"] else facts.here()
+    except (facts.FactsError, FileNotFoundError):
+        return []
+    return _fitting(recipes, _cards(found, given["gpu"]))
+
+
+def _fitting(recipes: Sequence[Recipe], cards: Sequence[Card]) -> list[str]:
+    from anvil.cli.recipes import throughput
+    from anvil.lab.onboarding.recommending import recommended
+
+    return [f"fits: {each.sentence}, {throughput(each.recipe.measured)}" for each in recommended(recipes, cards)]
+
+
+def _refuse_folder(given: dict[str, Any]) -> None:
+    from anvil.lab.onboarding import folder
+
     try:
         folder.refuse(given["out"], new=given["how"] == "new", mkdir=given["mkdir"])
     except WriteRefused as refused:
@@ -153,7 +182,7 @@ def _choice(facts: Facts, given: dict[str, Any]) -> Choice:
             return choosing.named(given["model"], recipes, cards, facts.models)
         return choosing.best(choosing.read(given["catalog"]), recipes, cards)
     except choosing.NoModel as error:
-        raise stop(str(error), USAGE) from None
+        raise stop("\n".join([str(error), *_fitting(recipes, cards)]), USAGE) from None
 
 
 def _cards(facts: Facts, wanted: str | None) -> Sequence[Card]:
@@ -197,6 +226,14 @@ def _asked(given: dict[str, Any], explicit: frozenset[str]) -> Asked:
         mapping_version=f"{datetime.now(UTC).date()}.0",
         explicit=explicit,
     )
+
+
+def _current(given: dict[str, Any], file: Path) -> str | None:
+    """What is joined into; another run may have written it while the machine was asked."""
+    if given["how"] == "merge":
+        return file.read_text(encoding="utf-8") if file.exists() else None
+    _refuse_folder(given)
+    return None
 
 
 def _plan(facts: Facts, choice: Choice, asked: Asked, current: str | None, file: Path) -> Plan:
@@ -264,6 +301,11 @@ def _window_note(given: dict[str, Any]) -> list[str]:
         return [f"no window that was counted holds {MOST_CALLS} % of your sub-agents' calls"]
     share = found.subagent_context_coverage_pct[str(min(enough))]
     return [f"{min(enough)} tokens hold {share:g} % of your sub-agents' calls; --context {min(enough)} asks for them"]
+
+
+def _recipe_notes(given: dict[str, Any], facts: Facts, choice: Choice) -> list[str]:
+    """Beside a model without a verified recipe: those the registry has for these cards."""
+    return [] if choice.recipe else _fitting(_recipes(given), facts.cards)
 
 
 def _image_note(given: dict[str, Any], facts: Facts, plan: Plan) -> list[str]:

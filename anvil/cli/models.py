@@ -46,12 +46,10 @@ def scanned(
     if name is None:
         if host:
             raise stop("--host reads a docker volume; name it with --volume")
-        given = roots.named(root_list) if root_list else []
-        missing = [str(path) for path in given if not path.is_dir()]
-        if missing:
-            raise stop(f"no such folder: {', '.join(missing)}; give --roots folders that exist")
-        found = roots.existing(given) if root_list else roots.roots(os.environ, Path.home())
-        yield Scanned(cache.scan(found, roots.existing(roots.named(dir_list)) if dir_list else ()))
+        given = _folders("--roots", root_list)
+        plain = _folders("--dirs", dir_list)
+        found = given if root_list else roots.roots(os.environ, Path.home())
+        yield Scanned(cache.scan(found, plain))
         return
     with tempfile.TemporaryDirectory(prefix="anvil-volume-") as folder:
         tree = Path(folder).resolve()
@@ -68,6 +66,15 @@ def scanned(
         except volume.ToolMissing as error:
             raise stop(str(error), MISSING_PROGRAM) from None
         yield Scanned(cache.scan([tree], ()), tree, name)
+
+
+def _folders(option: str, named: str | None) -> tuple[Path, ...]:
+    """Those of A:B, once each. Exits 2 when one is missing: a typing error must not look like an empty cache."""
+    given = roots.named(named) if named else []
+    missing = [str(path) for path in given if not path.is_dir()]
+    if missing:
+        raise stop(f"no such folder: {', '.join(missing)}; give {option} folders that exist")
+    return roots.existing(given)
 
 
 def image_of(site: Topology | None, name: str | None) -> str | None:

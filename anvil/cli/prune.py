@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from anvil.cli.exit_codes import FAILED
 from anvil.cli.models import scanned
 from anvil.cli.recipes import REGISTRY
 from anvil.lab import machine_shell
+from anvil.lab.locking import Busy, alone
 from anvil.lab.models import volume
 from anvil.lab.prune import removal, rows
 from anvil.lab.recipes import registry
@@ -88,13 +90,23 @@ def prune(
         gguf_taken=site is None or retention.takes_gguf(site),
         include_servable=include_servable,
     )
-    done = removal.remove(made.doomed(), roots, kept.still) if execute else None
+    done = _removed(made, roots, kept) if execute else None
     if as_json:
         document(SCHEMA, {**msgspec.to_builtins(made), "candidates": found, "executed": done})
     else:
         _print(made)
     if done is not None:
         _report(done)
+
+
+def _removed(made: Plan, roots: set[Path], kept: Kept) -> removal.Removed:
+    try:
+        with ExitStack() as held:
+            for root in sorted(roots):
+                held.enter_context(alone(root))
+            return removal.remove(made.doomed(), roots, kept.still)
+    except Busy as error:
+        raise stop(error, FAILED) from None
 
 
 class Kept(NamedTuple):

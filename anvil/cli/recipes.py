@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from anvil.cli.catalogue import as_json, document, say
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import MISSING_PROGRAM
 from anvil.lab import machine_shell, writing
+from anvil.lab.locking import alone
 from anvil.lab.priors import compare, local
 from anvil.lab.priors import store as priors
 from anvil.lab.recipes import apply as applying
@@ -106,7 +108,8 @@ def apply(
     except applying.NotApplicable as error:
         raise stop(error) from None
     if write:
-        _append(topology_file.path(topology), made)
+        with _alone(topology_file.path(topology)):
+            _append(topology_file.path(topology), made)
     difference = made.difference
     if as_json:
         written = {"name": made.name, "text": made.text, "written": write}
@@ -147,7 +150,8 @@ def capture(
     doubts = evidence.doubts(row, load, gate, inspected.started(seen))
     row = evidence.joined(row, load, gate, verified=not doubts)
     if write:
-        _store(file, row, force)
+        with _alone(file):
+            _store(file, row, force)
     if as_json:
         document(SCHEMA, {"recipe": row, "unverified_because": doubts, "written": write})
     elif not write:
@@ -235,6 +239,16 @@ def _inspect(container: str, reach: machine_shell.Reach, run: Callable[..., Any]
         raise stop(str(error), MISSING_PROGRAM) from None
     except docker.DockerFailed as error:
         raise stop(str(error), 1) from None
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Two runs that change one file read, change and write it one after another."""
+    try:
+        with alone(file.parent, wait=True):
+            yield
+    except FileNotFoundError:
+        raise stop(f"{file.parent}: no such folder; create it, or name another file") from None
 
 
 def _append(path: Path, made: applying.Applied) -> None:

@@ -40,7 +40,9 @@ def _structures(folder: Path) -> dict[str, dict[str, Any]]:
     """{prompt: {label: {structural_score, tasks, checks}}} of a planning evaluation, else nothing."""
     name = evaluation.named(folder)
     if name is None:
-        raise BadEvaluation(f"{folder}: name the folder YYYY-MM-DD-<class>")
+        raise BadEvaluation(
+            f"{folder}: {'name the folder YYYY-MM-DD-<class>' if folder.is_dir() else 'no such folder'}"
+        )
     outputs = evaluation.outputs(folder)
     if not outputs:
         raise BadEvaluation(f"{folder / 'outputs'}: holds no out_<prd>__<label>.md")

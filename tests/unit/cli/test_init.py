@@ -216,6 +216,37 @@ def test_a_catalogue_and_a_recipe(cards: None) -> None:
     assert serve["image"] == "vllm/vllm-openai:v0.31.0@sha256:" + "3" * 64
 
 
+REGISTRY = """schema = "anvil-serving.serve-recipes/v1"
+[[recipe]]
+model = "a/Gaming-20B"
+status = "verified"
+[recipe.hardware]
+gpu = "rtx_5090_32gb"
+vram_weights_gb = 20
+[recipe.serve]
+engine = "vllm"
+[recipe.measured]
+throughput_single_tok_s = 91.5
+[[recipe]]
+model = "a/Huge-400B"
+status = "verified"
+[recipe.hardware]
+vram_weights_gb = 200
+[recipe.serve]
+engine = "vllm"
+"""
+
+
+def test_recipes_that_fit_the_cards_are_told_where_no_model_is_named(cards: None) -> None:
+    Path("inventory").mkdir()
+    Path("inventory/recipes.toml").write_text(REGISTRY)
+    told = run("--local", code=2).stderr
+    assert "fits: a/Gaming-20B (NVIDIA GeForce RTX 5090, 32 GB): recipe verified on this card, 91.5 tok/s single" in told
+    assert "Huge" not in told
+    assert "fits: a/Gaming-20B" in run("--local", "--model", MODEL).stderr
+    assert document()["serves"]["heavy"]["repo"] == MODEL, "advised, not imposed"
+
+
 # ------------------------------------------------------------------------------------------------ the second run
 
 

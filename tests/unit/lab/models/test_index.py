@@ -327,3 +327,12 @@ def test_volume_failures_have_their_codes(tmp_path: Path) -> None:
     assert [run(*words, obj=each).exit_code for each in (refused, cut, absent)] == [1, 1, 127]
     assert run("index", "--volume", "a/b", "--image", "img", "--out", tmp_path / "lib").exit_code == 2
     assert run("index", "--volume", "nobodys", "--out", tmp_path / "lib").exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["--roots", "--dirs"])
+def test_a_folder_that_is_named_and_missing_is_refused(option: str, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    result = run("index", option, f"{tmp_path / 'there'}:{tmp_path / 'gone'}", "--out", tmp_path / "lib")
+    assert result.exit_code == 2
+    assert f"no such folder: {tmp_path / 'gone'}; give {option}" in result.stderr
+    assert not (tmp_path / "lib").exists()

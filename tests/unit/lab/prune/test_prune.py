@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from anvil.cli.prune import Parts, prune
+from anvil.lab.locking import alone
 from anvil.lab.prune import removal, rows
 from anvil.topology.retention import Item
 from tests.unit.lab.models.planted import BIG, model, sparse
@@ -27,6 +28,14 @@ class Docker:
 
     def __call__(self, words: Sequence[str]) -> str | None:
         return "id1\n" if "ps" in words else self.inspected
+
+
+def test_two_runs_never_remove_from_one_cache_at_once(hub: Path) -> None:
+    before = sorted(hub.rglob("*"))
+    with alone(hub):
+        result = run(hub, *SITE, "--execute", "--yes")
+    assert (result.exit_code, sorted(hub.rglob("*"))) == (1, before)
+    assert f"{hub}: another run is at work on it" in result.stderr
 
 
 @pytest.fixture
