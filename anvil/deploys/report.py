@@ -10,7 +10,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from anvil.deploys import options, router, selection
+from anvil.deploys import gateway_standing, options, router, selection
 from anvil.deploys.serves import wanted
 from anvil.deploys.site import Site, here
 from anvil.hosts.containers import ComposeServices, ServiceState
@@ -56,10 +56,10 @@ def table(site: Site) -> Commands:
 def status() -> None:
     """The table now; raises PyinfraError when something wanted up is not healthy."""
     site = here()
-    if not site.runs_something:
-        return
     only = selection.serves(site.topology, "only", options.names("only"))
-    found = [row for row in rows(site) if not only or row.name in only]
+    found = [row for row in rows(site) if row.name in only] if only else [*rows(site), *gateways(site)]
+    if not found:
+        return
     for line in lines(site, found):
         host.log(line)
     ill = [row.name for row in found if row.healthy is False]
@@ -68,11 +68,18 @@ def status() -> None:
 
 
 def rows(site: Site) -> Iterator[Row]:
+    if not site.runs_something:
+        return
     for spec in site.made.services:
         yield _serve(site, spec)
     yield from (Row(*each, None) for each in leftovers(site))
     if site.has_router:
         yield _router(site)
+
+
+def gateways(site: Site) -> Iterator[Row]:
+    """Asked for only when somebody wants to know: a deploy has just read them back."""
+    yield from (Row(*each) for each in gateway_standing.cells(site))
 
 
 def leftovers(site: Site) -> Iterator[tuple[str, str, str, str, str]]:
