@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from anvil.topology.model import Machine, Topology
 
 Host = tuple[str, dict[str, Any]]
 Groups = dict[str, list[Host]]
+_OPENSSH = b"openssh-key-v1\0"
 ONLY_LOOKING = frozenset(("doctor", "status", "logs"))
 WRITING_SECRETS = frozenset(("full", "serves", "adopt", "weights", "router", "promote"))
 
@@ -56,6 +59,8 @@ def checked(default: str) -> Checked:
 
 def over_ssh(found: Checked) -> Groups:
     """Every machine by its name, and the groups `gpu` (has serves), `router`, `gateway`."""
+    # Why a connection failed is one line of pyinfra's; paramiko's own thread would print its traceback beside it.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     hosts = {name: (name, _data(found, name, machine)) for name, machine in found.topology.machines.items()}
     return limited(_groups(found.topology, hosts))
 
@@ -101,11 +106,33 @@ def _typed() -> Sequence[str]:
 
 
 def _key(found: Checked, name: str, written: str) -> str:
-    """pyinfra itself would show a traceback for a key that is not there."""
+    """pyinfra itself would show a traceback for a key that is not there, and wait at a prompt for one with a
+    password."""
     key = Path(written).expanduser()
-    if not key.is_file():
-        raise PyinfraError(f"{found.file}: machines.{name}.ssh.key: {key}: no such file")
+    where = f"{found.file}: machines.{name}.ssh.key: {key}"
+    try:
+        text = key.read_text(errors="replace")
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise PyinfraError(f"{where}: {reason}") from None
+    if encrypted(text) and not any("key-password" in word for word in _typed()):
+        raise PyinfraError(
+            f"{where}: has a password, and a deploy asks for none: load it with ssh-add and leave `key` out,"
+            " or give --ssh-key-password"
+        )
     return str(key)
+
+
+def encrypted(text: str) -> bool:
+    """Whether a private key in PEM or OpenSSH's format has a password."""
+    if "ENCRYPTED" in text:
+        return True
+    body = "".join(line for line in text.splitlines() if not line.startswith("-----"))
+    try:
+        head = base64.b64decode(body[:64])
+    except ValueError:
+        return False
+    return head.startswith(_OPENSSH) and not head[len(_OPENSSH) :].startswith(b"\0\0\0\4none")
 
 
 def _data(found: Checked, name: str, machine: Machine) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,34 @@ def test_a_key_that_is_not_there_is_named_with_its_table(tmp_path: Path) -> None
         inventory.over_ssh(found)
     (tmp_path / "id").touch()
     assert inventory.over_ssh(found)["machines"][0][1]["ssh_key"] == f"{tmp_path}/id"
+
+
+def openssh(cipher: bytes) -> str:
+    body = b"openssh-key-v1\0" + len(cipher).to_bytes(4, "big") + cipher + b"x" * 80
+    lines = base64.encodebytes(body).decode()
+    return f"-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}-----END OPENSSH PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "locked"),
+    [
+        (openssh(b"none"), False),
+        (openssh(b"aes256-ctr"), True),
+        ("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", True),
+        ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", True),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n", False),
+        ("nonsense", False),
+    ],
+)
+def test_a_key_with_a_password_is_refused_rather_than_asked_for(text: str, locked: bool, tmp_path: Path) -> None:
+    (tmp_path / "id").write_text(text)
+    whole = TEXT.format(fast="a", heavy="b").replace('known_hosts = "/etc/known"', f'key = "{tmp_path}/id"')
+    found = inventory.Checked(load.loads(whole, {}, "t.toml"), "t.toml")
+    if not locked:
+        assert inventory.over_ssh(found)
+        return
+    with pytest.raises(PyinfraError, match=r"t\.toml: machines\.forge\.ssh\.key: .*: has a password.*ssh-add"):
+        inventory.over_ssh(found)
 
 
 @pytest.mark.parametrize(
