@@ -95,11 +95,18 @@ class Backend:
             pool=tier.max_concurrency or 100,
         )
         self.tokenizer_off_until = 0.0
+        forced = (tier.extra_body or {}).get("model")
+        self._forced_model = forced if isinstance(forced, str) else None
         self._asked = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"Backend({self.id})"
+
+    @property
+    def model(self) -> str | None:
+        """The model id that is really sent: extra_body may name another one (6.1). None while it is unknown."""
+        return self._forced_model or self.tier.model
 
     async def known_model(self) -> str | None:
         """The upstream model id, asking the tier at most once per 5 s while it is unknown."""

@@ -124,5 +124,5 @@ def _vllm_request(backend: Backend, turn: Turn) -> tuple[str, bytes]:
     request = dialects.tier("openai").request(turn, backend.tier, conversation)
     fields = msgspec.json.decode(request.body, type=dict[str, msgspec.Raw])
     wanted = {name: fields[name] for name in ("messages", "tools") if name in fields}
-    body = msgspec.json.encode({"model": backend.tier.model, "add_generation_prompt": True, **wanted})
+    body = msgspec.json.encode({"model": backend.model, "add_generation_prompt": True, **wanted})
     return path_of(backend.base.removesuffix("/v1"), "/tokenize"), body

@@ -76,7 +76,7 @@ def caller_error(runtime: Runtime, exchange: Exchange, backend: Backend, entry: 
         base_url_host=url.hostname or "",
         port=url.port,
         tier_id=backend.id,
-        model=backend.tier.model,
+        model=backend.model,
         caller_model=turn.model,
     )
     exchange.served = entry
@@ -85,7 +85,7 @@ def caller_error(runtime: Runtime, exchange: Exchange, backend: Backend, entry: 
         exchange, "caller_error", status, dialects.caller(turn.dialect).error(status, "invalid_request", message)
     )
     exchange.served = None
-    plain.headers = [*plain.headers, ("x-anvil-tier", backend.id), ("x-anvil-model", backend.tier.model or "")]
+    plain.headers = [*plain.headers, ("x-anvil-tier", backend.id), ("x-anvil-model", backend.model or "")]
     return plain
 
 

@@ -60,9 +60,9 @@ class Walk:
         backend = runtime.backends.get(tier.id)
         if backend is None:
             return self._skip(entry, "unknown-tier", "unknown tier")
-        if backend.tier.model is None and await backend.known_model() is None:
+        if backend.model is None and await backend.known_model() is None:
             return self._skip(entry, "model-unknown", "model unknown")
-        entry.model = backend.tier.model
+        entry.model = backend.model
         grant = runtime.breakers.ask(tier.id, self._work_class)
         if not grant.usable:
             self.retry_at.append(grant.retry_after_s)

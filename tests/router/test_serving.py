@@ -360,3 +360,12 @@ def test_a_document_the_tier_has_no_words_for_goes_to_one_that_has(tier: Tiers, 
     assert running.last()["served_tier"] == "anthropic"
     assert talks["anthropic"].seen[-1].json["messages"][0]["content"][1] == {"type": "document", "source": link}
     assert talks["openai"].seen == []
+
+
+def test_the_model_that_extra_body_names_is_the_one_told(tier: Tiers, router: Routers) -> None:
+    upstream = tier()
+    running = router(config_toml(tier_toml("fast-local", upstream.url, extra_body={"model": "lora-7"})))
+    answer = ask(running)
+    assert upstream.seen[-1].json["model"] == "lora-7"
+    assert answer.headers["x-anvil-model"] == "lora-7"
+    assert (running.last()["served_model"], running.last()["attempts"][0]["model"]) == ("lora-7", "lora-7")
