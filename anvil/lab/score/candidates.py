@@ -19,11 +19,15 @@ FAST_GB = 22.0
 
 
 class Published(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One number as somebody published it. ``citation`` is the page, or the line of a model card."""
+    """One number as somebody published it. ``citation`` is the page, or the line of a model card.
+
+    ``verified``: the number was read where it stands, by a program or on the day that is named; else it is a claim.
+    """
 
     value: float
     citation: str
     setting: str | None = None
+    verified: bool | str = False
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -57,12 +61,15 @@ def local(library: Path) -> tuple[Candidate, ...]:
 
 
 def joined(known: Sequence[Candidate], here: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """A model in both is one: local, with the researched numbers before those of its card."""
+    """A model in both is one: local. Of two numbers the verified one counts, of two such the researched one."""
     by_name = {each.model.lower(): each for each in known}
     for each in here:
         twin = by_name.get(each.model.lower())
         if twin is not None:
-            published = {**each.published, **twin.published}
+            kept = {
+                name: found for name, found in twin.published.items() if found.verified or name not in each.published
+            }
+            published = {**each.published, **kept}
             each = msgspec.structs.replace(each, published=published, size=each.size or twin.size)
         by_name[each.model.lower()] = each
     return tuple(by_name.values())
@@ -74,7 +81,7 @@ def _candidate(row: Row, path: Path) -> Candidate:
         model=row.repo,
         size=None if size_gb <= 0 else "fast" if size_gb <= FAST_GB else "heavy",
         published={
-            name: Published(value=score.value, citation=f"{path.name}: {score.evidence}")
+            name: Published(value=score.value, citation=f"{path.name}: {score.evidence}", verified=True)
             for name, score in row.card.benchmarks.items()
         },
         local=True,

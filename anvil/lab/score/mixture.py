@@ -15,16 +15,18 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "research": ("MMLU-Pro", "RULER@128K"),
     "writing": ("Arena-Hard", "MT-Bench", "AlpacaEval"),
 }
+UNVERIFIED = "unverified: entered by hand; open the page before a decision rests on the number."
 SIZES: tuple[Size, ...] = get_args(Size)
 
 
 class Score(Struct, frozen=True, kw_only=True):
-    """A published value with the benchmark it is of and where it stands."""
+    """A published value with the benchmark it is of and where it stands; an unverified one is a claim to look up."""
 
     value: float
     basis: str
     citation: str
     setting: str | None = None
+    verified: bool = False
 
 
 class Pick(Struct, frozen=True, kw_only=True):
@@ -63,7 +65,13 @@ def score(candidate: Candidate, role: str) -> Score | None:
         if found is not None:
             if not (math.isfinite(found.value) and 0 <= found.value <= 100):
                 return None
-            return Score(value=found.value, basis=basis, citation=found.citation, setting=found.setting)
+            return Score(
+                value=found.value,
+                basis=basis,
+                citation=found.citation,
+                setting=found.setting,
+                verified=bool(found.verified),
+            )
     return None
 
 
@@ -102,7 +110,8 @@ def _pick(size: Size, role: str, rows: Sequence[Candidate]) -> tuple[Pick, list[
         return Pick(size=size, role=role, model=None, score=None, reason=reason), excluded
     compared = {model: found for model, found in known.items() if found.basis == basis}
     best = min(compared, key=lambda model: (-compared[model].value, model.lower()))
-    reason = f"highest {basis} of {len(compared)}"
+    claims = sum(not found.verified for found in compared.values())
+    reason = f"highest {basis} of {len(compared)}" + (f", {claims} unverified" if claims else "")
     return Pick(size=size, role=role, model=best, score=compared[best], reason=reason), excluded
 
 
@@ -123,11 +132,14 @@ def markdown(made: Mixture) -> str:
         for role, found in each.scores.items():
             figures = (f"{found.value:g}", found.basis, _source(found)) if found else ("unknown", "-", "-")
             lines.append(_line(each.model, each.size or "unknown", "yes" if each.local else "no", role, *figures))
+    if any(found and not found.verified for each in made.candidates for found in each.scores.values()):
+        lines += ["", UNVERIFIED]
     return "\n".join(lines) + "\n"
 
 
 def _source(found: Score) -> str:
-    return f"{found.citation} ({found.setting})" if found.setting else found.citation
+    told = f"{found.citation} ({found.setting})" if found.setting else found.citation
+    return told if found.verified else f"{told}, unverified"
 
 
 def _line(*cells: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -50,13 +51,13 @@ def test_a_value_out_of_range_is_unknown_and_nothing_takes_its_place(value: floa
 
 def test_only_the_highest_priority_basis_is_compared() -> None:
     rows = (candidate("a", swe=40), candidate("b", lcb=95), candidate("c", swe=41), candidate("d"))
-    assert pick("heavy", "coding", *rows) == ("c", "highest SWE-bench Verified of 2")
+    assert pick("heavy", "coding", *rows) == ("c", "highest SWE-bench Verified of 2, 2 unverified")
     excluded = {(each.model, each.reason) for each in mixture(rows).excluded if each.role == "coding"}
     assert excluded == {
         ("b", "only LiveCodeBench, which does not compare with SWE-bench Verified"),
         ("d", "no published SWE-bench Verified or LiveCodeBench in range"),
     }
-    assert pick("heavy", "coding", candidate("b", lcb=5)) == ("b", "highest LiveCodeBench of 1")
+    assert pick("heavy", "coding", candidate("b", lcb=5)) == ("b", "highest LiveCodeBench of 1, 1 unverified")
 
 
 def test_without_a_number_there_is_no_pick() -> None:
@@ -88,6 +89,13 @@ def test_local_models_come_from_the_index(tmp_path: Path) -> None:
     here = {each.model: each for each in local(tmp_path / "lib")}
     assert (here["x/small"].size, here["openai/gpt-oss-120b"].size) == ("fast", "heavy")
     assert here["x/small"].published["MMLU-Pro"].citation == "x__small.json: | MMLU-Pro | 71.5 |"
+    assert here["x/small"].published["MMLU-Pro"].verified
+    twin = Candidate(model="X/Small", size="fast", published={"MMLU-Pro": Published(value=99, citation="a claim")})
+    (one,) = joined([twin], [here["x/small"]])
+    assert one.published["MMLU-Pro"].value == 71.5, "what a card says goes before a claim about it"
+    looked_up = Published(value=72, citation="a page", verified="2026-11-01")
+    (one,) = joined([msgspec.structs.replace(twin, published={"MMLU-Pro": looked_up})], [here["x/small"]])
+    assert one.published["MMLU-Pro"] == looked_up
     both = {each.model: each for each in joined(researched(), here.values())}
     assert both["openai/gpt-oss-120b"].local
     assert both["openai/gpt-oss-120b"].published["SWE-bench Verified"].value == 62.4
@@ -101,7 +109,12 @@ def test_the_command(tmp_path: Path) -> None:
     text = run("--no-local")
     assert (text.exit_code, text.stderr) == (0, "")
     assert "| heavy | coding | openai/gpt-oss-120b | 62.4 | SWE-bench Verified | highest" in text.stdout
+    assert "arxiv.org/abs/2508.10925 (high reasoning effort), unverified |" in text.stdout
+    assert text.stdout.endswith("open the page before a decision rests on the number.\n")
     document = json.loads(run("--json", "--library", tmp_path).stdout)
+    scores = [found for each in document["candidates"] for found in each["scores"].values() if found]
+    assert scores
+    assert not any(found["verified"] for found in scores), "nobody has opened the pages"
     assert document["schema"] == "anvil.score/v1"
     assert {"candidates", "mixture", "excluded"} < document.keys()
     (tmp_path / "cards").mkdir()
