@@ -16,7 +16,14 @@ from anvil.hosts.files import FileText
 from anvil.hosts.gateway import plugin_lacks, reachable
 from anvil.hosts.http_reply import Reply
 from anvil.hosts.json_file import ResolvedPath
-from anvil.hosts.openclaw import CONNECTION_SECONDS, OpenClawCli, OpenClawPlugin, OpenClawService, OpenClawValidation
+from anvil.hosts.openclaw import (
+    CONNECTION_SECONDS,
+    Lingering,
+    OpenClawCli,
+    OpenClawPlugin,
+    OpenClawService,
+    OpenClawValidation,
+)
 from anvil.topology.model import Gateway
 
 
@@ -77,6 +84,10 @@ def _service(name: str, gateway: Gateway) -> Line:
         return Line("WARN", check, f"`openclaw gateway status --json` does not say: {told.error}")
     if not told.answers:
         return Line("WARN", check, f"no gateway answers on this machine: {told.why}")
+    # This very login keeps the services of its user up, so the gateway answers whoever looks.
+    logins = host.get_fact(Lingering, _sudo=False) if told.managed and told.of_user else None
+    if logins is not None and logins.ok and not logins.lingers:
+        return Line("WARN", check, "ends when its user logs out; run `loginctl enable-linger` there")
     return Line("PASS", check, "answers, kept by a service manager" if told.managed else "answers")
 
 

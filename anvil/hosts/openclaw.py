@@ -68,11 +68,17 @@ class PluginAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ServiceAnswer(Answer, frozen=True, kw_only=True):
-    """`answers`: a gateway listens (it may still want another token); `managed`: a service manager keeps it."""
+    """`answers`: a gateway listens (it may still want another token); `managed`: a service manager keeps it;
+    `of_user`: that of its user, which may end with the last login."""
 
     answers: bool = False
     managed: bool = False
+    of_user: bool = False
     why: str = ""
+
+
+class LingerAnswer(Answer, frozen=True, kw_only=True):
+    lingers: bool = False
 
 
 def _status(got: Reading) -> Answer:
@@ -195,5 +201,23 @@ class OpenClawService(FactBase[ServiceAnswer]):
         rpc, service = told.get("rpc") or {}, told.get("service") or {}
         down = rpc.get("ok") is False and str(rpc.get("kind") or "connect") == "connect"
         return ServiceAnswer(
-            status="ok", answers=not down, managed=service.get("loaded") is True, why=str(rpc.get("error") or "")
+            status="ok",
+            answers=not down,
+            managed=service.get("loaded") is True,
+            of_user=service.get("label") == "systemd user",
+            why=str(rpc.get("error") or ""),
         )
+
+
+class Lingering(FactBase[LingerAnswer]):
+    """Whether the login user's services outlive their logins; "absent" where no logind knows."""
+
+    def command(self) -> StringCommand:
+        return captured('limited 20 loginctl show-user "$(id -un)" -p Linger --value')
+
+    def process(self, output: list[str]) -> LingerAnswer:
+        got = reading(output)
+        word = got.text.strip()
+        if got.code or word not in ("yes", "no"):
+            return LingerAnswer(status="absent", error=word)
+        return LingerAnswer(status="ok", lingers=word == "yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -44,6 +45,22 @@ def test_every_row_of_a_gateway(house: House) -> None:
     }
     assert "ANVIL_ROUTER_TOKEN" in details["token"]
     assert "harness_sync.py" in details["in step"]
+
+
+@pytest.mark.parametrize(("answer", "level"), [("echo no", "WARN"), ("echo yes", "PASS")])
+def test_a_gateway_that_ends_with_the_last_login_is_told(
+    house: House, answer: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor's own login starts the services of a user who does not linger."""
+    binary = house.folder / "openclaw"
+    binary.write_text(binary.read_text().replace('{"loaded": True}', '{"loaded": True, "label": "systemd user"}'))
+    (house.folder / "loginctl").write_text(f"#!/bin/sh\n{answer}\n")
+    (house.folder / "loginctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{house.folder}:{os.environ['PATH']}")
+    house.pyinfra("doctor")
+    (found,) = re.findall(r"\[(PASS|WARN|FAIL)\] here: gateway mini: running — (.*)", house.said)
+    assert found[0] == level
+    assert ("loginctl enable-linger" in found[1]) == (level == "WARN")
 
 
 def test_warnings_of_a_valid_document_are_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
