@@ -200,6 +200,24 @@ def test_a_router_that_lost_its_network_is_made_anew(tmp_path: Path, held: str) 
     assert "--force-recreate" in mutating(ran.calls)[0]
 
 
+def test_a_link_to_nothing_is_no_release_to_go_back_to(world: World) -> None:
+    world.stage(NEW)
+    world.stage(OTHER, "mute")
+    assert world.go(NEW).code == DONE
+    current, previous = world.root / "router" / "current", world.root / "router" / "previous"
+    current.unlink()
+    current.symlink_to("releases/0123456789abcdef")
+    ran = world.go(NEW)
+    assert (ran.code, ran.current, ran.previous) == (DONE, NEW, OLD)
+    current.unlink()
+    current.symlink_to("releases/0123456789abcdef")
+    assert world.go(OTHER).current == OLD
+    previous.unlink()
+    previous.symlink_to("releases/0123456789abcdef")
+    ran = world.go(OTHER)
+    assert (ran.code, ran.current, ran.previous) == (ROLLED_BACK, OLD, None)
+
+
 def test_rollback_keeps_the_release_before_as_previous(world: World) -> None:
     world.stage(NEW)
     world.stage(OTHER, "mute")
