@@ -20,7 +20,7 @@ MIDDLE = {
     "Router | Stage": "sudo sh -c 'ls -d /srv/anvil/router/releases/.*-*'",
     "Router | Live": "pgrep -f '[g]o-live.sh'",
 }
-PADDING = 4_000_000  # bytes; long enough on the way for the link to drop in between
+PADDING = 2_000_000  # bytes; long enough on the way for the link to drop in between
 
 
 def started(lab: Lab, container: str) -> str:
