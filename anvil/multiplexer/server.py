@@ -19,11 +19,11 @@ from anvil.multiplexer.lifecycle import Lifecycle
 from anvil.multiplexer.processes import Processes
 from anvil.multiplexer.relay import Relay
 from anvil.multiplexer.residency import Residency
+from anvil.router.announce import say
 from anvil.router.config import ServerConfig
 from anvil.router.listener import Listener
 from anvil.router.log import Log
 from anvil.router.redact import Scrubber
-from anvil.router.server import say
 
 if TYPE_CHECKING:
     from anvil.multiplexer.containers import Containers

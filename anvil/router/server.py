@@ -10,9 +10,9 @@ import multiprocessing
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from granian.constants import HTTPModes, Interfaces
@@ -20,6 +20,7 @@ from granian.server import Server
 from granian.server.mp import WorkerProcess
 from msgspec import Struct
 
+from anvil.router.announce import Level, say
 from anvil.router.config import ConfigError
 from anvil.router.door import POST_ROUTES
 
@@ -131,7 +132,8 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
             self.loaded = self._reload_config()
         except (ConfigError, OSError) as error:
             self._shared.refused.value += 1
-            say(f"reload refused, the running configuration stays: {'; '.join(str(error).splitlines())}")
+            problems = "; ".join(str(error).splitlines())
+            self._say(f"reload refused, the running configuration stays: {problems}", "error")
             return
         self._shared.applied.value += 1
         self._swap(spawn_target)
@@ -145,12 +147,12 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         if not self._shared.ready.wait(READY_S) or not new.is_alive():
             new.interrupt_by_parent = True
             new.kill()
-            say("reload failed: the new worker did not start; the old one keeps serving")
+            self._say("reload failed: the new worker did not start; the old one keeps serving", "error")
             return
         self.wrks[0] = new
         _retire(old)  # it ends by itself when its requests have, and must not keep us from signals until then
         self._retired = [worker for worker in self._retired if worker.is_alive()] + [old]
-        say(f"reloaded: configuration {self.loaded.config_hash}")
+        self._say(f"reloaded: configuration {self.loaded.config_hash}")
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
         while True:
@@ -169,7 +171,7 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         self._yields = False
         self.main_loop_interrupt.clear()
         _retire(self.wrks[0])
-        say("handed over: requests in progress finish, no more are taken")
+        self._say("handed over: requests in progress finish, no more are taken")
 
     def _restart(self, spawn_target: Any) -> None:
         self.interrupt_children.clear()
@@ -177,7 +179,7 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         alive = time.monotonic() - self.wrks[0].birth
         self._failures = 0 if alive > HEALTHY_S else self._failures + 1
         delay = 0.0 if self._failures <= 1 else min(BACKOFF_MAX_S, 0.5 * 2**self._failures)
-        say(f"worker died after {alive:.1f} s; starting another in {delay:.1f} s")
+        self._say(f"worker died after {alive:.1f} s; starting another in {delay:.1f} s", "error")
         if self.main_loop_interrupt.wait(delay) and self.interrupt_signal:
             return
         worker = self._spawn_worker(0, spawn_target, None)
@@ -192,11 +194,8 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
         self.interrupt_children.clear()
         super().shutdown(exit_code)
 
-
-def say(message: str) -> None:
-    """One line from the main process, which has no log thread because it forks workers."""
-    sys.stderr.write(f"anvil: {message}\n")
-    sys.stderr.flush()
+    def _say(self, message: str, level: Level = "info") -> None:
+        say(message, level=level, format=self._listen.log_format)
 
 
 def _retire(worker: Any) -> None:
@@ -220,15 +219,17 @@ def banner(loaded: Loaded, listen: Listen) -> None:
     scheme = "https" if listen.tls_cert else "http"
     tiers = ", ".join(loaded.binding.keys)
     release = loaded.release or "none"
-    say(f"{scheme}://{listen.host}:{listen.port} release {release} configuration {loaded.config_hash} tiers {tiers}")
-    say(f"routes {' '.join(sorted(POST_ROUTES))}")
+    tell = partial(say, format=listen.log_format)
+    tell(f"{scheme}://{listen.host}:{listen.port} release {release} configuration {loaded.config_hash} tiers {tiers}")
+    tell(f"routes {' '.join(sorted(POST_ROUTES))}")
+    warn = partial(tell, level="warning")
     for note in loaded.notes:
-        say(f"warning: {note}")
+        warn(f"warning: {note}")
     if not _is_loopback(listen.host):
         if loaded.tokens:
-            say(f"warning: listening on {listen.host}, beyond loopback")
+            warn(f"warning: listening on {listen.host}, beyond loopback")
         else:
-            say(f"WARNING: listening on {listen.host} WITHOUT A TOKEN: anyone who reaches it may use your models")
+            warn(f"WARNING: listening on {listen.host} WITHOUT A TOKEN: anyone who reaches it may use your models")
 
 
 def _is_loopback(host: str) -> bool:
@@ -246,5 +247,7 @@ def _refuse_busy_port(listen: Listen) -> None:
         try:
             probe.bind((listen.host, listen.port))
         except OSError as error:
-            say(f"cannot listen on {listen.host}:{listen.port}: {error.strerror}; use another --port or stop its owner")
+            advice = "use another --port or stop its owner"
+            message = f"cannot listen on {listen.host}:{listen.port}: {error.strerror}; {advice}"
+            say(message, level="error", format=listen.log_format)
             raise SystemExit(1) from None

@@ -233,3 +233,16 @@ def _alive(url: str) -> bool:
         return httpx.get(f"{url}/healthz").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def test_every_line_of_a_json_log_is_json_the_main_process_included(tier: Tiers, router: Routers) -> None:
+    text = config_toml(tier_toml("fast-local", tier().url))
+    running = router(text, None, "--log-format", "json")
+    running.client.post("/v1/chat/completions", json=BODY)
+    running.config.write_text(text.replace('"test"', '"sk-abcdefghijklmnopqrst"').replace("fast-local", ""))
+    os.kill(running.process.pid, signal.SIGHUP)
+    until(lambda: "reload refused" in running.logged() and '"event":"decision"' in running.logged())
+    lines = [json.loads(line) for line in running.logged().splitlines()]
+    assert {"ts", "level"} <= set.intersection(*[set(line) for line in lines])
+    assert {line["level"] for line in lines} == {"info", "warning", "error"}
+    assert "sk-abcdef" not in running.logged()
