@@ -62,9 +62,7 @@ def in_step() -> None:
     """Reach the router, write plugin and document, restart when they changed, read back, ask every probe preset."""
     site = here()
     barrier(name="After the router")
-    for name, gateway in each(site.topology.gateways.items()):
-        if gateway.machine != site.name:
-            continue
+    for name, gateway in _mine(site):
         secrets_complete(site)
         if gateway_by_sftp.is_needed(site):
             gateway_by_sftp.written(site, name, gateway, overwriting(name))
@@ -76,22 +74,29 @@ def in_step() -> None:
 def restarted() -> None:
     """Restart and read back, nothing else."""
     site = here()
-    for name, gateway in each(site.topology.gateways.items()):
-        if gateway.machine != site.name:
-            continue
+    for name, gateway in _mine(site):
         if gateway_by_sftp.is_needed(site):
             raise PyinfraError(f"{site.name}: no command can be run there; restart {name} on the machine itself")
         windows = way(site, gateway).windows
         gateway_restarted(
-            name=f"Restart {name}",
+            name="Restart",
             login=gateway.login_shell,
             wanted=windows,
             applies_itself=lambda: False,
             why="asked for",
             _sudo=False,
         )
-        gateway_answers(name=f"{name} answers", login=gateway.login_shell, _sudo=False)
-        gateway_in_step(name=f"Read back {name}", login=gateway.login_shell, wanted=windows, _sudo=False)
+        gateway_answers(name="Answers", login=gateway.login_shell, _sudo=False)
+        gateway_in_step(name="Read back", login=gateway.login_shell, wanted=windows, _sudo=False)
+
+
+def _mine(site: Site) -> Iterator[tuple[str, Gateway]]:
+    """This machine's gateways, one a round. Machines do a round together, as a restart may take a minute: they share
+    its operations, which therefore carry no gateway's name."""
+    machines = [gateway.machine for gateway in site.topology.gateways.values()]
+    mine = [(name, gateway) for name, gateway in site.topology.gateways.items() if gateway.machine == site.name]
+    for at in each(range(max(map(machines.count, machines), default=0))):
+        yield from mine[at : at + 1]
 
 
 def _sync(site: Site, name: str, gateway: Gateway) -> None:
@@ -99,7 +104,7 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
     to_router = way(site, gateway)
     presets = tuple(key.removeprefix("anvil/") for key in windows_of(site.topology))
     router_reachable(
-        name=f"Path of {name}",
+        name="Path to the router",
         base_url=to_router.base_url,
         presets=presets,
         release="" if options.flag("allow_drift", False) else site.built.artefacts.release.id,
@@ -108,7 +113,7 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
     )
     deep = [each for each in (_plugin(name, gateway), *_tokens(site, name, gateway)) if each is not None]
     document = json_file(
-        name=f"Document of {name}",
+        name="Document",
         path=gateway.config,
         edit=editor(site.topology, gateway, known, to_router.windows, folder_of(gateway), overwriting(name)),
         judge=judge(gateway.login_shell, known.pinned),
@@ -117,7 +122,7 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
     if not known.pinned:
         _taken(name, gateway, known, to_router.windows, document, deep)
     answers_through(
-        name=f"Ask through {name}",
+        name="Ask through it",
         base_url=to_router.base_url,
         presets=gateway.probe_presets or (gateway.primary,),
         token=to_router.token,
@@ -137,12 +142,10 @@ def _taken(
     """That the gateway runs what was written: its own command restarts it and tells."""
     _restart(name, gateway, known, windows, document, deep)
     if options.text("restart", gateway.restart) != "never":
-        gateway_answers(name=f"{name} answers", login=gateway.login_shell, _sudo=False)
-    gateway_in_step(name=f"Read back {name}", login=gateway.login_shell, wanted=windows, _sudo=False)
+        gateway_answers(name="Answers", login=gateway.login_shell, _sudo=False)
+    gateway_in_step(name="Read back", login=gateway.login_shell, wanted=windows, _sudo=False)
     if gateway.plugin is not None:
-        plugin_loaded(
-            name=f"Plugin of {name} loaded", login=gateway.login_shell, identity=plugin_id(), hook=HOOK, _sudo=False
-        )
+        plugin_loaded(name="Plugin loaded", login=gateway.login_shell, identity=plugin_id(), hook=HOOK, _sudo=False)
 
 
 def exhausted(site: Site) -> dict[str, int]:
@@ -217,7 +220,7 @@ def _restart(
     changed: Callable[[], bool] = lambda: document.did_change() or deep_changed()  # noqa: E731
     live_edits = known.features.has_model_policy and mode == "auto"
     gateway_restarted(
-        name=f"Restart {name}",
+        name="Restart",
         login=gateway.login_shell,
         wanted=windows,
         applies_itself=lambda: live_edits and not deep_changed() and _reloads(gateway),
@@ -268,7 +271,7 @@ def overwriting(name: str) -> bool:
 def _plugin(name: str, gateway: Gateway) -> OperationMeta | None:
     if gateway.plugin is None:
         return None
-    return plugin_files(name=f"Plugin of {name}", path=gateway.plugin.path, files=plugin_texts(), _sudo=False)
+    return plugin_files(name="Plugin", path=gateway.plugin.path, files=plugin_texts(), _sudo=False)
 
 
 def _tokens(site: Site, called: str, gateway: Gateway) -> Iterator[OperationMeta]:
@@ -281,4 +284,4 @@ def _tokens(site: Site, called: str, gateway: Gateway) -> Iterator[OperationMeta
             line = line_of(variable, site.built.held.values[variable].unmask())
         except ValueError as refused:
             raise PyinfraError(f"gateways.{called}.token_delivery: {refused}") from None
-        yield env_line(name=f"{variable} of {called}", path=ENVIRONMENT, variable=variable, line=line, _sudo=False)
+        yield env_line(name=variable, path=ENVIRONMENT, variable=variable, line=line, _sudo=False)

@@ -37,8 +37,8 @@ def written(site: Site, name: str, gateway: Gateway, overwrite: bool) -> None:
     """Plugin, then the document that names it. Raises PyinfraError before anything is written."""
     wanted = _wanted(site, name, gateway, overwrite)
     if wanted.folder:
-        folder_by_sftp(name=f"Plugin of {name}", path=wanted.folder, files=documents.plugin_texts(), _sudo=False)
-    document_by_sftp(name=f"Document of {name}", path=gateway.config, edit=wanted.edit, _sudo=False)
+        folder_by_sftp(name="Plugin", path=wanted.folder, files=documents.plugin_texts(), _sudo=False)
+    document_by_sftp(name="Document", path=gateway.config, edit=wanted.edit, _sudo=False)
     for line in left_to_do(site, name, gateway):
         host.log(f"WARN {line}")
 

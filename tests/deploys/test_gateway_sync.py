@@ -150,8 +150,8 @@ def test_a_pinned_release_without_a_command_is_written_and_told(site: Site, capl
         "`openclaw gateway restart`",
     ):
         assert words in caplog.text
-    assert "Ask through mini" in caplog.text
-    assert "Read back mini" not in caplog.text
+    assert "Ask through it" in caplog.text
+    assert "Read back" not in caplog.text
     assert (site.sync(pinned), site.error) == (0, "")
     assert site.sync('version = "2026.3.1"\n') == -1
     assert "older than 2026.4.21" in site.error

@@ -28,6 +28,8 @@ mapping_version = "1"
 platform = "linux"
 [machines.mini]
 platform = "macos"
+[machines.laptop]
+platform = "linux"
 [serves.heavy]
 machine = "forge"
 engine = "custom"
@@ -47,6 +49,9 @@ publish = "10.0.0.1"
 token = ["ANVIL_ROUTER_TOKEN"]
 [gateways.mini]
 machine = "mini"
+router_url = "http://10.0.0.1:8000/v1"
+[gateways.other]
+machine = "laptop"
 router_url = "http://10.0.0.1:8000/v1"
 """
 
@@ -82,7 +87,7 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(gateway, "_sync", lambda *_: steps("document", "restart", "read back", "ask"))
     found = load.loads(TOPOLOGY, {}, "topology.toml")
     data: dict[str, Any] = {"topology": Checked(found, str(tmp_path / "topology.toml")), "env_file": "none"}
-    hosts = [(name, {**data, "machine": name}) for name in ("mini", "forge")]
+    hosts = [(name, {**data, "machine": name}) for name in ("mini", "forge", "laptop")]
     state = State(Inventory((hosts, {})), Config(FAIL_PERCENT=0))
     state.current_stage = StateStage.Prepare
     monkeypatch.setattr(pyinfra, "is_cli", True)  # only the command line orders by lines of the deploy file
@@ -100,3 +105,7 @@ def test_a_gateway_is_written_after_the_router_is_live(order: list[str]) -> None
 
 def test_the_report_comes_after_the_last_gateway(order: list[str]) -> None:
     assert order.index("ask") < order.index("What stands")
+
+
+def test_machines_bring_their_gateways_into_step_together(order: list[str]) -> None:
+    assert order.count("restart") == 1
