@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import io
 import logging
 import os
@@ -55,6 +56,15 @@ def checked(default: str) -> Checked:
     _refuse_without_secrets(found, _typed())
     _ask_nothing(_typed())
     return found
+
+
+def refuse_missing(inventory: str, words: Sequence[str]) -> None:
+    """pyinfra takes an inventory file that is not there for no hosts at all, does nothing and exits 0."""
+    if not _deploys(words) or Path(inventory).is_file():
+        return
+    near = difflib.get_close_matches(inventory, [str(path) for path in Path("inventory").glob("*.py")], 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise PyinfraError(f"{inventory}: no such inventory file{hint}")
 
 
 def over_ssh(found: Checked) -> Groups:
