@@ -369,3 +369,17 @@ def test_the_model_that_extra_body_names_is_the_one_told(tier: Tiers, router: Ro
     assert upstream.seen[-1].json["model"] == "lora-7"
     assert answer.headers["x-anvil-model"] == "lora-7"
     assert (running.last()["served_model"], running.last()["attempts"][0]["model"]) == ("lora-7", "lora-7")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_usage_has_its_total_and_no_negative_count(tier: Tiers, router: Routers, stream: bool) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "odd": 1, "prompt_tokens_details": {"cached_tokens": 9}}
+    body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}]}
+    events = [t.chunk({"content": "x"}), t.chunk(finish="stop", usage=usage), t.DONE]
+    whole = t.response(200, json.dumps({**body, "usage": usage}).encode())
+    running = router(config_toml(tier_toml("fast-local", tier(lambda _: t.sse(*events) if stream else whole).url)))
+    told = ask(running, stream=stream, stream_options={"include_usage": True} if stream else None).text
+    assert json.loads(told.split("data: ")[-2] if stream else told)["usage"] == {**usage, "total_tokens": 7}
+    told = ask(running, "/v1/messages", stream=stream).text
+    assert '"input_tokens":0' in told
+    assert '"cache_read_input_tokens":9' in told

@@ -137,7 +137,7 @@ def usage_body(usage: Usage, reply: Reply) -> dict[str, Any]:
     """The four counts; a same-dialect tier's further fields beside them."""
     cached = usage.cached or 0
     body: dict[str, Any] = {
-        "input_tokens": usage.prompt - cached,
+        "input_tokens": max(0, usage.prompt - cached),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
         "output_tokens": usage.completion,

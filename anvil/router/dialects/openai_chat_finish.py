@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
+from anvil.router.dialects.encode import splice
 from anvil.router.turn import Finish, Reply, Turn, Usage
+
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _WORDS = {
     "stop": "stop",
@@ -39,13 +43,16 @@ def finish_word(finish: Finish | None, turn: Turn, lossy: set[str]) -> str:
 
 
 def usage_body(usage: Usage, reply: Reply) -> Any:
-    """The ``usage`` object; a same-dialect tier's own one as it came."""
+    """The ``usage`` object; a same-dialect tier's own one as it came, with the total that some engines leave out."""
+    total = usage.prompt + usage.completion
     if reply.same_dialect and usage.raw is not None:
-        return Raw(usage.raw)
+        return Raw(
+            usage.raw if b'"total_tokens"' in usage.raw else splice({**_fields(usage.raw), "total_tokens": total})
+        )
     body: dict[str, Any] = {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
+        "total_tokens": total,
     }
     if usage.cached is not None:
         body["prompt_tokens_details"] = {"cached_tokens": usage.cached}
