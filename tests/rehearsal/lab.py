@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,13 @@ NOISE = ("var/log", "var/lib/systemd", "var/lib/sudo", "home/anvil/.sudo_as_admi
 
 @dataclass(frozen=True)
 class Run:
-    """One pyinfra run. ``totals`` and ``results`` are empty when it ended without a result."""
+    """One pyinfra run. ``totals`` and ``results`` are empty when it ended without a result, ``plan`` with `-y`."""
 
     code: int
     totals: Mapping[str, int]
     operations: list[dict[str, Any]]
     story: str
+    plan: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def changed(self) -> list[str]:
@@ -260,7 +261,7 @@ def outcome(done: subprocess.CompletedProcess[str]) -> Run:
     except ValueError:
         return Run(done.returncode, {}, [], done.stderr)
     results = document["results"] or {"totals": {}, "operations": []}  # a dry run has none
-    return Run(done.returncode, results["totals"], results["operations"], done.stderr)
+    return Run(done.returncode, results["totals"], results["operations"], done.stderr, document["plan"] or [])
 
 
 def command(*words: str) -> None:
