@@ -35,6 +35,7 @@ def _click_main() -> None:
     import click
 
     from anvil import __version__
+    from anvil.cli.ending import failed
     from anvil.cli.usage_error import one_line
 
     class Commands(click.Group):
@@ -53,6 +54,8 @@ def _click_main() -> None:
                 raise one_line(error) from None
             except KeyboardInterrupt:  # click itself would make it exit code 1
                 raise SystemExit(INTERRUPTED) from None
+            except OSError as error:
+                raise failed(error) from None
 
         def list_commands(self, ctx: click.Context) -> list[str]:
             return sorted(COMMANDS)

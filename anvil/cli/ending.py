@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import IO, Any
 
 import click
 
-from anvil.cli.exit_codes import USAGE
+from anvil.cli.exit_codes import FAILED, USAGE
 
 
 class Ended(click.ClickException):
@@ -27,3 +28,10 @@ class Ended(click.ClickException):
 def stop(message: object, code: int = USAGE) -> click.ClickException:
     """The exception to raise; by default a refusal with nothing tried."""
     return Ended(str(message), code)
+
+
+def failed(error: OSError) -> Exception:
+    """The same without a traceback; a reader that had enough (EPIPE) is left to click, which ends silently."""
+    if error.errno == errno.EPIPE:
+        return error
+    return stop(f"{error.filename or 'a file'}: {error.strerror or error}", FAILED)

@@ -95,11 +95,21 @@ def _check(config: str | None, mode: str | None, as_json: bool, profile_out: Pat
 
     path, loaded = _load(config, mode, online=False)
     if profile_out is not None:
-        profile_out.write_bytes(loaded.profile.dump())
+        _write(profile_out, loaded.profile.dump())
     if as_json:
         sys.stdout.buffer.write(report.as_json(loaded) + b"\n")
     else:
         click.echo(report.as_text(loaded, path))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all; what an earlier check wrote is replaced."""
+    from anvil.lab.writing import WriteRefused, write_whole
+
+    try:
+        write_whole(path, data, force=True)
+    except WriteRefused as error:
+        raise stop(str(error).replace(" or give --mkdir", "")) from None
 
 
 check = _selectors(_check)

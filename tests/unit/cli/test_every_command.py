@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import click
 import pytest
 
 from anvil import cli
+from anvil.lab import writing
 from tests.unit.topology.example import ROOT
 
 CANARY = "canary-token-value-0000000000"
@@ -124,6 +126,39 @@ def test_a_refusal_is_one_line_with_the_commands_name(
     assert line.startswith(f"anvil {name}: ")
     assert told.out == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_every_command_knows_json_but_those_that_serve() -> None:
+    without = set()
+    for path in ALL:
+        command = click.Group(commands={path[0]: loaded(path[0])})
+        for name in path:
+            assert isinstance(command, click.Group)
+            command = command.commands[name]  # type: ignore[assignment] # a group until the last name
+        if not isinstance(command, click.Group) and not any("--json" in each.opts for each in command.params):
+            without.add(path[0])
+    assert without == {"serve", "multiplexer", "probe", "socket"}
+
+
+def loaded(name: str) -> click.Command:
+    module, attribute = cli.COMMANDS[name]
+    found: click.Command = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def test_a_file_that_cannot_be_written_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "profile.json")
+
+    router = ROOT / "anvil/router/shipped/local.toml"
+    assert run(monkeypatch, "check", "--config", str(router), "--profile-out", str(tmp_path / "gone" / "x")) == 2
+    assert "no such folder" in capsys.readouterr().err
+    monkeypatch.setattr(writing, "write_whole", full)
+    assert run(monkeypatch, "check", "--config", str(router), "--profile-out", str(tmp_path / "x")) == 1
+    told = capsys.readouterr()
+    assert told.err == "anvil: profile.json: No space left on device\n"
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
