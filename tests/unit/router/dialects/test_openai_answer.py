@@ -285,7 +285,7 @@ def test_same_dialect_keeps_exact_numbers_and_unknown_call_fields() -> None:
     data += b'"y":2},"extra_content":{"sig":"s"}}]},"logprobs":{"v":-0.10}},{"index":1}],"usage":{"prompt_tokens":1,'
     data += b'"completion_tokens":2,"z":1.0}}'
     body = openai_chat.render(openai_chat.read_answer(data), turn(), REPLY, set())
-    for exact in (b'"x":1.50', b'{"v":-0.10}', b'"z":1.0}'):
+    for exact in (b'"x":1.50', b'{"v":-0.10}', b'"z":1.0,'):
         assert exact in body
     choices = json.loads(body)["choices"]
     assert len(choices) == 1
