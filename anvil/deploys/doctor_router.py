@@ -14,7 +14,7 @@ from anvil.deploys.secrets import SHORTEST_TOKEN
 from anvil.deploys.site import Site
 from anvil.hosts.files import FileText
 from anvil.hosts.ports import PortOwners
-from anvil.hosts.releases import answering
+from anvil.hosts.releases import answering, unreached
 from anvil.hosts.secrets import SecretNames
 
 
@@ -22,11 +22,14 @@ def checks(site: Site) -> Iterator[Line]:
     if not site.has_router:
         return
     release = site.built.artefacts.release
-    told = answering(host, router.place_of(site))
+    place = router.reached_place(site, release)
+    told = answering(host, place)
     if not told.ok:
         yield Line("FAIL", "router", told.error or told.status)
     elif told.release != release.id:
         yield Line("FAIL", "router", f"runs release {told.release}, the inventory's is {release.id}")
+    elif apart := unreached(host, place):
+        yield Line("FAIL", "router", apart)
     else:
         yield Line("PASS", "router", f"release {told.release}")
     if told.ok:

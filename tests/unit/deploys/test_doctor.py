@@ -55,6 +55,7 @@ def router_facts(**more: Any) -> dict[str, Any]:
 def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[HealthAnswer], None]:
     def set_answer(answer: HealthAnswer) -> None:
         monkeypatch.setattr(doctor_router, "answering", lambda *_: answer)
+        monkeypatch.setattr(doctor_router, "unreached", lambda *_: "")
 
     return set_answer
 
@@ -93,6 +94,13 @@ def test_what_is_wrong_with_a_router(facts: dict[str, Any], line: str, answers: 
     here = site()
     answers(HealthAnswer(status="ok", release=here.built.artefacts.release.id))
     assert [each for each in told(doctor_router.checks, here, router_facts(**facts)) if each.startswith(line)]
+
+
+def test_a_router_that_nobody_reaches(answers: Callable[[HealthAnswer], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = site()
+    answers(HealthAnswer(status="ok", release=here.built.artefacts.release.id))
+    monkeypatch.setattr(doctor_router, "unreached", lambda *_: "anvil-router has lost its network")
+    assert "FAIL router: anvil-router has lost its network" in told(doctor_router.checks, here, router_facts())
 
 
 def test_another_release_and_none(answers: Callable[[HealthAnswer], None]) -> None:
