@@ -99,6 +99,8 @@ def test_a_bench_file_needs_no_edits(tmp_path: Path) -> None:
         "rtx_pro_6000_blackwell_96gb", "vLLM", "MXFP4", "bench-1",
     )  # fmt: skip
     assert ours.flags.split() == ["no_thinking"]
+    file.write_text(json.dumps({**BENCH, "schema": "anvil-serving.benchmark/v1"}))
+    assert from_file(file) == ours, "files of the older form are read too"
     nested = {"serve": {"model": "m", "engine": "sglang"}, "hardware": {"gpu": "RTX 5090"}, "throughput_tok_s": 4}
     other = local(nested, "x")
     assert (other.model, other.engine, other.gpu) == ("m", "SGLang", "rtx_5090_32gb")

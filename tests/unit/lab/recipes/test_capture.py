@@ -122,6 +122,10 @@ def test_only_a_passing_preflight_and_a_bench_of_the_same_image_verify(tmp_path:
     assert doubts(tmp_path, BENCH, GATE) == []
     assert doubts(tmp_path, None, None) == ["no preflight given", "no bench given"]
     assert doubts(tmp_path, BENCH, {**GATE, "passed": False}) == ["its preflight failed"]
+    older = {**BENCH, "schema": "anvil-serving.benchmark/v1"}
+    assert doubts(tmp_path, older, GATE) == doubts(tmp_path, BENCH, GATE)
+    with pytest.raises(evidence.EvidenceError, match="schema 'other/v1'"):
+        doubts(tmp_path, {**BENCH, "schema": "other/v1"}, GATE)
     assert doubts(tmp_path, {**BENCH, "completed": 0}, GATE) == ["its bench completed nothing"]
     other = {**BENCH, "image_digest": DIGEST.replace("a", "b")}
     assert doubts(tmp_path, other, GATE) == ["the bench is not known to have measured the image that runs now"]
