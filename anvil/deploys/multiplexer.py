@@ -9,7 +9,7 @@ from pyinfra.api.operation import OperationMeta, operation
 from pyinfra.context import host
 
 from anvil.deploys import options as given
-from anvil.deploys import selection, serves
+from anvil.deploys import preflight, selection, serves
 from anvil.deploys.site import Site, each, here
 from anvil.hosts.announce import announce, warn
 from anvil.hosts.compose import UP_SECONDS, ComposeRuntime
@@ -27,7 +27,10 @@ from anvil.topology.model import Multiplexer
 
 @deploy("Multiplexer")
 def running() -> None:
-    """Containers of the swap group created but not started, then the multiplexer that starts them on demand."""
+    """Containers of the swap group created but not started, then the multiplexer that starts them on demand.
+
+    A member that wants a preflight is asked through the multiplexer, which loads it for that.
+    """
     site = here()
     if site.topology.multiplexer is None:
         raise PyinfraError("the topology declares no [multiplexer]; multiplexer.py has nothing to deploy")
@@ -65,7 +68,16 @@ def _here(site: Site, place: Multiplexer) -> None:
     # said every time (operations.md 16)
     host.log_styled(f"WARN {place.container} holds the docker socket, which equals root on {site.name}", fg="yellow")
     _file(site)
-    results = {**_created(site), **_up(site, place)}
+    recreate = selection.serves(site.topology, "recreate", given.names("recreate"))
+    created = _created(site, recreate)
+    up, ready = _up(site, place)
+    judged = preflight.gates(site, created, dict.fromkeys(created, ready), recreate)
+    results = {
+        **{f"{name} (created)": result for name, result in created.items()},
+        NAME: up,
+        f"{NAME} (ready)": ready,
+        **{f"{name} (preflight)": result for name, result in judged.items()},
+    }
     serves.everything_up(name="The multiplexer is up", site_name=site.name, results=results)
 
 
@@ -78,9 +90,8 @@ def _file(site: Site) -> None:
     text_file(name="Registry", path=f"{folder}/{FILE}", text=text, owner=owner)
 
 
-def _created(site: Site) -> dict[str, OperationMeta]:
+def _created(site: Site, recreate: tuple[str, ...]) -> dict[str, OperationMeta]:
     """Every member of a swap group of this machine."""
-    recreate = selection.serves(site.topology, "recreate", given.names("recreate"))
     adopt = selection.serves(site.topology, "adopt", given.names("adopt"))
     done: dict[str, OperationMeta] = {}
     for name in each(site.topology.serves):
@@ -88,7 +99,7 @@ def _created(site: Site) -> dict[str, OperationMeta]:
         if spec is None or spec.wanted != "created":
             continue
         image_present(name=f"Image of {name}", reference=spec.image, root=site.root, pull=spec.pull)  # type: ignore[arg-type]  # the topology's literal
-        done[f"{name} (created)"] = service_created(
+        done[name] = service_created(
             name=f"Create {name}",
             runtime=_compose(site, spec.pull),
             wanted=serves.wanted(spec),
@@ -104,7 +115,7 @@ def _compose(site: Site, pull: str) -> ComposeRuntime:
     return runtime
 
 
-def _up(site: Site, place: Multiplexer) -> dict[str, OperationMeta]:
+def _up(site: Site, place: Multiplexer) -> tuple[OperationMeta, OperationMeta]:
     spec = site.spec(NAME)
     if spec is None:
         raise PyinfraError(f"{site.name}: nothing was rendered for {place.container}")
@@ -126,7 +137,7 @@ def _up(site: Site, place: Multiplexer) -> dict[str, OperationMeta]:
         _if=up.did_succeed,
         _ignore_errors=True,
     )
-    return {NAME: up, f"{NAME} (ready)": ready}
+    return up, ready
 
 
 @operation()

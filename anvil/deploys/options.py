@@ -14,8 +14,8 @@ from pyinfra.context import host
 # key -> the deploy files that use it (operations.md 8.1); None = all of them.
 USED_BY: Mapping[str, Collection[str] | None] = {
     "only": ("serves", "serves_down", "weights", "status", "logs"),
-    "recreate": ("serves", "full"),
-    "adopt": ("serves", "adopt"),
+    "recreate": ("serves", "full", "multiplexer"),
+    "adopt": ("serves", "adopt", "multiplexer"),
     "retire": ("serves", "full", "retire"),
     "mode": None,
     "env_file": None,
@@ -26,7 +26,7 @@ USED_BY: Mapping[str, Collection[str] | None] = {
     "reload": ("promote",),
     "wait": ("serves", "full"),
     "timeout": ("serves", "full"),
-    "preflight": ("serves", "full"),
+    "preflight": ("serves", "full", "multiplexer"),
     "vram": ("serves",),
     "allow_rewrite": ("harness_sync",),
     "restart": ("harness_sync",),

@@ -19,6 +19,8 @@ from anvil.topology import derived
 from anvil.topology.model import ServeTier, Topology
 
 MODES = ("off", "warn", "required")
+# One value of the machine's own file; it stands on no command line.
+_WITH = 'secrets=$1 name=$2; shift 2; . "$secrets" && export "$name" && exec "$@"'
 
 
 def gates(
@@ -65,6 +67,7 @@ def command(site: Site, spec: ServiceSpec) -> tuple[str, ...]:
         *("--needle-tokens", str(spec.needle_tokens)),
         *family,
         *thinking,
+        *(("--api-key-env", token) if (token := _token(site.topology, spec.name)) else ()),
         "--json",
     )
     if site.by_process:
@@ -76,7 +79,16 @@ def command(site: Site, spec: ServiceSpec) -> tuple[str, ...]:
             ' preflight = "off"'
         )
     run = ("docker", "run", "--rm", "--init", "--pull", place.pull, "--network", compose.NETWORK, "--read-only")
-    return (*run, "--entrypoint", "anvil", place.image, *asked)
+    if not token:
+        return (*run, "--entrypoint", "anvil", place.image, *asked)
+    known = ("sh", "-c", _WITH, "preflight", f"{site.root}/secrets.env", token)
+    return (*known, *run, "-e", token, "--entrypoint", "anvil", place.image, *asked)
+
+
+def _token(topology: Topology, serve: str) -> str:
+    """The variable whose value the multiplexer wants of whoever asks a member of a swap group, "" for other serves."""
+    shared = topology.serves[serve].swap_group is not None and topology.multiplexer is not None
+    return topology.router.token[0] if shared and topology.router.token else ""
 
 
 def never_thinks(topology: Topology, serve: str) -> bool:

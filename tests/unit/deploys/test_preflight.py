@@ -15,7 +15,7 @@ from anvil.render.artefacts import render
 from anvil.render.env import Secrets
 from anvil.render.services import ServiceSpec
 from anvil.topology import load
-from anvil.topology.model import Topology
+from anvil.topology.model import Multiplexer, Topology
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -44,6 +44,19 @@ def test_in_the_routers_image_on_the_serves_network() -> None:
         *("preflight", "--base-url", "http://heavy:30002/v1", "--model", "gpt-oss-120b"),
         *("--needle-tokens", "126976", "--family", "gpt-oss", "--json"),
     ]
+
+
+def test_a_member_of_a_swap_group_is_asked_through_the_multiplexer_with_its_token() -> None:
+    found = example()
+    grouped = msgspec.structs.replace(found.serves["heavy"], swap_group="card")
+    place = Multiplexer(machine="forge", port=8100, docker_socket=True)
+    swapping = msgspec.structs.replace(found, serves={**found.serves, "heavy": grouped}, multiplexer=place)
+    words = asked(swapping, "forge", "heavy")
+    assert words[:2] == ["sh", "-c"]
+    assert words[4:8] == ["/srv/anvil/secrets.env", "ANVIL_ROUTER_TOKEN", "docker", "run"]
+    assert words[words.index("-e") + 1] == "ANVIL_ROUTER_TOKEN"
+    assert words[words.index("--base-url") + 1] == "http://anvil-multiplexer:8100/v1"
+    assert words[words.index("--api-key-env") + 1] == "ANVIL_ROUTER_TOKEN"
 
 
 def test_thinking_is_off_where_every_tier_switches_it_off() -> None:
