@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 LIMIT_S = 5.0
 # An ``auto`` tokenizer that failed once is not asked again for this long.
 OFF_S = 300.0
+# vLLM sends every token id beside their count: about 8 bytes each, for windows of a million.
+ANSWER_CAP = 16 * 1_048_576
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Anthropic(msgspec.Struct):
-    input_tokens: int
+    input_tokens: _Count
 
 
 class _Vllm(msgspec.Struct):
-    count: int
+    count: _Count
 
 
 async def handle(runtime: Runtime, outlet: Outlet, head: Head, data: bytes) -> Plain | None:
@@ -91,15 +95,18 @@ async def _post(backend: Backend, path: str, body: bytes, kind: str) -> int:
     headers = [("anthropic-version", "2023-06-01")] if kind == "anthropic" else []
     connection = await backend.upstream.send("POST", path, body, head_timeout=LIMIT_S, headers=headers)
     try:
-        data = b""
-        while part := await connection.next(LIMIT_S):
-            data += part
-            if len(data) > 65_536:
-                raise _Refused
         if connection.status != 200:
             raise _Refused
+        parts: list[bytes] = []
+        size = 0
+        while part := await connection.next(LIMIT_S):
+            parts.append(part)
+            size += len(part)
+            if size > ANSWER_CAP:
+                raise _Refused
     finally:
         connection.finish()
+    data = b"".join(parts)
     if kind == "anthropic":
         return msgspec.json.decode(data, type=_Anthropic).input_tokens
     return msgspec.json.decode(data, type=_Vllm).count
@@ -120,8 +127,8 @@ def _anthropic_request(backend: Backend, turn: Turn) -> tuple[str, bytes]:
 
 def _vllm_request(backend: Backend, turn: Turn) -> tuple[str, bytes]:
     """vLLM counts chat messages with template and tools at <base without /v1>/tokenize."""
-    conversation = None if turn.dialect == "openai" else dialects.caller(turn.dialect).conversation(turn)
-    request = dialects.tier("openai").request(turn, backend.tier, conversation)
+    counted = msgspec.structs.replace(turn, cap=None)  # what the answer may have does not matter here
+    request = dialects.tier("openai").request(counted, backend.tier, anthropic_messages.conversation(counted))
     fields = msgspec.json.decode(request.body, type=dict[str, msgspec.Raw])
     wanted = {name: fields[name] for name in ("messages", "tools") if name in fields}
     body = msgspec.json.encode({"model": backend.model, "add_generation_prompt": True, **wanted})

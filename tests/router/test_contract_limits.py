@@ -139,6 +139,25 @@ def test_an_engines_own_count_is_exact(tier: Tiers, router: Routers) -> None:
     assert asked.json["tools"][0]["function"]["name"] == "f"
 
 
+def test_a_long_prompt_is_counted_whatever_cap_and_however_many_ids(tier: Tiers, router: Routers) -> None:
+    """vLLM answers with every token id, and a cap that leaves no room for an answer is no matter for counting."""
+    ids = list(range(100_000, 200_000))
+    engine = tier(lambda _: t.response(200, json.dumps({"count": len(ids), "tokens": ids}).encode()))
+    running = router(config_toml(tier_toml("only", engine.url, context_limit=2000)))
+    long = {"role": "user", "content": "w " * 1500}
+    for cap in ({}, {"max_tokens": 32_000}):
+        body = {"model": "chat", "messages": [long], **cap}
+        answer = running.client.post("/v1/messages/count_tokens", json=body)
+        assert (answer.status_code, answer.headers.get("x-anvil-token-count")) == (200, "exact"), answer.text
+        assert answer.json() == {"input_tokens": 100_000}
+
+
+def test_a_count_below_nothing_is_none(tier: Tiers, router: Routers) -> None:
+    running = router(config_toml(tier_toml("only", tier(lambda _: t.response(200, b'{"count": -1}')).url)))
+    answer = running.client.post("/v1/messages/count_tokens", json={"model": "chat", "messages": [HI]})
+    assert answer.headers["x-anvil-token-count"] == "bound"
+
+
 def test_an_anthropic_tier_counts_itself_without_a_cap(tier: Tiers, router: Routers) -> None:
     engine = tier(counting)
     running = router(config_toml(tier_toml("only", engine.url, dialect="anthropic")))
