@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import OperationMeta
+from pyinfra.api.state import State
 from pyinfra.context import host
 
 from anvil.deploys import gateway_by_sftp, options
@@ -47,6 +49,9 @@ from anvil.topology.model import Gateway
 
 ENVIRONMENT = "~/.openclaw/.env"
 EXHAUSTED = 503
+
+
+_told: WeakKeyDictionary[State, dict[tuple[str, bool, str | None], Known]] = WeakKeyDictionary()
 
 
 class Way(Struct, frozen=True):
@@ -231,7 +236,17 @@ def _restart(
 
 
 def told(site: Site, gateway: Gateway) -> Known:
-    """13.3: features from the release's own schema. Raises PyinfraError below the floor, or when it cannot be asked."""
+    """13.3: features from the release's own schema, asked once a run: it takes a small machine half a minute.
+
+    Raises PyinfraError below the floor, or when it cannot be asked.
+    """
+    asked, how = _told.setdefault(host.state, {}), (host.name, gateway.login_shell, gateway.version)
+    if how not in asked:
+        asked[how] = _asked(site, gateway)
+    return asked[how]
+
+
+def _asked(site: Site, gateway: Gateway) -> Known:
     cli = host.get_fact(OpenClawCli, gateway.login_shell, _timeout=CONNECTION_SECONDS, _sudo=False)
     if not cli.ok:
         if gateway.version is None:

@@ -15,8 +15,9 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operations import run_ops
 from pyinfra.api.state import StateStage
 
-from anvil.deploys import gateway
+from anvil.deploys import doctor_gateway, gateway
 from anvil.deploys.inventory import Checked
+from anvil.deploys.site import here
 from anvil.topology import load
 from tests.deploys.test_full_local import OPENCLAW, TOPOLOGY
 from tests.deploys.test_gateway import router
@@ -97,6 +98,23 @@ def test_a_second_run_does_nothing(site: Site, caplog: pytest.LogCaptureFixture)
     assert presets(site) == ["chat"]
     assert (site.sync(), site.error) == (0, "")
     assert not (site.folder / "restarts").exists()  # this release takes up models by itself
+
+
+def test_a_release_is_asked_for_its_schema_once_a_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doctor asks first, and loading the schema takes seconds."""
+    schema = 'print(json.dumps({"properties": {"agents": {"properties": {"defaults": defaults}}}}))'
+    site.release(schema=f'{schema}; open(home + "/schemas", "a").write("asked\\n")')
+    in_step = gateway.in_step
+
+    def looked_and_synced() -> None:
+        assert list(doctor_gateway.checks(here()))
+        in_step()
+
+    monkeypatch.setattr(gateway, "in_step", looked_and_synced)
+    assert (site.sync(), site.error) == (1, "")
+    assert (site.folder / "schemas").read_text() == "asked\n"
+    assert (site.sync(), site.error) == (0, "")
+    assert (site.folder / "schemas").read_text() == "asked\nasked\n"
 
 
 def test_a_gateway_told_not_to_reload_is_restarted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
