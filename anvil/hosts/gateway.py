@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]  # pyinfra runs on it; its sleep lets the other hosts work
+from pyinfra.api.command import FunctionCommand
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
+from pyinfra.api.state import State
 from pyinfra.context import host, state
 
 from anvil.hosts.announce import announce
@@ -33,19 +36,13 @@ PROBE_SECONDS = 120
 PAUSE_SECONDS = 3
 DECISION = "x-anvil-decision"
 
-# A gateway that is not there is no error to every release: some exit 0 and say so in words.
 _RESTART = f"""login=$1
 limited() {{ shift; "$@"; }}
-{RUN}said=$(run "openclaw gateway restart")
-code=$?
-printf '%s\\n' "$said"
-case $said in
-  *"service management skipped"* | *"ateway service disabled"* | *"ateway service not "*)
-    echo "no gateway runs here that could be restarted: start it, then run harness_restart.py" >&2
-    exit 1 ;;
-esac
-exit "$code"
+{RUN}run "openclaw gateway restart"
 """
+# A release without a service manager exits 0 although it restarted nothing, or says that it may not look.
+_NO_GATEWAY = re.compile(r"service management skipped")
+_NO_SERVICE = re.compile(r"gateway service (?:disabled|not )", re.IGNORECASE)
 
 
 @operation()
@@ -106,7 +103,30 @@ def gateway_restarted(
         host.noop("the gateway applied it by itself")
         return
     announce(f"gateway: restarted ({why})")
-    yield script(_RESTART, str(login).lower(), _timeout=COMMAND_SECONDS)
+    yield FunctionCommand(_restart, (login,), {})
+
+
+def _restart(state: State, host: Host, login: bool) -> bool:
+    done, output = host.run_shell_command(
+        script(_RESTART, str(login).lower()),
+        print_output=state.print_output,
+        print_input=state.print_input,
+        _timeout=COMMAND_SECONDS,
+    )
+    if done and not _NO_SERVICE.search(output.output):
+        return True
+    if done:
+        host.log_styled(
+            "WARN openclaw restarted nothing, for no service keeps this gateway: one in the foreground takes the"
+            " document up by itself, or restart it by hand",
+            fg="yellow",
+        )
+        return True
+    for line in output.output_lines[-20:]:
+        host.log(f"    {line}")
+    hint = ": no gateway runs here that could be restarted: start it, then run harness_restart.py"
+    host.log_styled(f"openclaw gateway restart failed{hint if _NO_GATEWAY.search(output.output) else ''}", fg="red")
+    return False
 
 
 @operation()

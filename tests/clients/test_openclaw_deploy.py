@@ -25,6 +25,7 @@ token_delivery = "openclaw-env"
 [gateways.mini.plugin]
 cloud_classes = ["planning"]
 route = "advise"
+deadline_ms = 2000
 """
 LAUNCHER = """#!/bin/sh
 exec "{node}" "{launcher}" "$@"

@@ -371,17 +371,22 @@ def test_a_gateway_must_answer_before_it_counts_as_read_back(
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("said", "code", "problem"),
     [
-        ("Gateway restart failed: Error: service management skipped: non-default state dir", 1),
-        ("Gateway service disabled.", 0),  # 2026.6 without a service: nothing was restarted
+        ("service management skipped: non-default state dir", 1, "no gateway runs here that could be restarted: start"),
+        ("out of memory", 3, "openclaw gateway restart failed"),
+        # 2026.6 without a service: nothing was restarted, and whether one runs in the foreground is read back.
+        ("Gateway service disabled.", 0, ""),
     ],
 )
-def test_a_restart_without_a_gateway_says_so(
-    gateway: Gateway, said: str, code: int, caplog: pytest.LogCaptureFixture
+def test_what_a_restart_says_is_told(
+    gateway: Gateway, said: str, code: int, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("DEBUG")
+    caplog.set_level("INFO")
     (gateway.home / "bin" / "openclaw").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
     arguments = {"login": True, "wanted": dict, "applies_itself": lambda: False, "why": "test"}
-    assert play((gateway_restarted, arguments)).error
-    assert "no gateway runs here that could be restarted: start it" in caplog.text
+    run = play((gateway_restarted, arguments))
+    assert bool(run.error) == bool(problem)
+    assert problem in caplog.text
+    assert (said in caplog.text) == bool(problem)
+    assert ("WARN openclaw restarted nothing" in caplog.text) == (not problem)

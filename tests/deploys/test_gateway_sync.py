@@ -179,8 +179,12 @@ def test_a_gateway_that_is_down_has_its_document_and_the_run_fails(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.release(restart='print("Gateway service disabled.")')
+    command = site.folder / "openclaw"
+    down = '"rpc": {"ok": False, "kind": "connect", "error": "connect ECONNREFUSED"}'
+    command.write_text(command.read_text().replace('"rpc": {"ok": True}', down))
     assert site.sync(restart="always") == -1
-    assert "no gateway runs here that could be restarted: start it" in caplog.text
+    assert "WARN openclaw restarted nothing" in caplog.text
+    assert "gateway: does not answer (connect ECONNREFUSED): start it" in caplog.text
     assert presets(site) == ["chat"]
 
 
