@@ -20,7 +20,10 @@ Steps = Callable[[Exchange], Awaitable[Plain | None]]
 DIALECT = {"chat": "openai", "messages": "anthropic", "responses": "responses", "count_tokens": "anthropic"}
 # What nginx writes for a caller that closed before any byte; only ever seen in records.
 CLIENT_CLOSED = 499
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context: version ff and ids of zeros are invalid, later versions may carry more behind a hyphen
+_TRACEPARENT = re.compile(
+    r"(?!ff|00.{53}-)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
 
 
 async def recorded(runtime: Runtime, exchange: Exchange, steps: Steps) -> Plain | None:

@@ -180,6 +180,26 @@ def test_the_caller_is_recorded_in_safe_words(small: Running) -> None:
     assert "canary-prompt" not in small.logged()
 
 
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "valid"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", True),
+        (f"01-{TRACE}-{SPAN}-01-more", True),
+        (f"00-{TRACE}-{SPAN}-01-more", False),
+        (f"ff-{TRACE}-{SPAN}-01", False),
+        (f"00-{'0' * 32}-{SPAN}-01", False),
+        (f"00-{TRACE}-{'0' * 16}-01", False),
+        (f"00-{TRACE.upper()}-{SPAN}-01", False),
+    ],
+)
+def test_only_a_valid_traceparent_is_recorded(small: Running, traceparent: str, valid: bool) -> None:
+    small.client.post("/v1/route", json={}, headers={"traceparent": traceparent})
+    assert small.last()["trace_id"] == (TRACE if valid else None)
+
+
 @pytest.mark.parametrize(
     ("thinking", "expected"),
     [
