@@ -294,7 +294,9 @@ def _tokens(site: Site, called: str, gateway: Gateway) -> Iterator[OperationMeta
     if gateway.token_delivery != "openclaw-env":  # noqa: S105 - a way of delivery, no secret
         return
     named = [*site.topology.router.token[:1], (gateway.plugin.token if gateway.plugin else None) or ""]
-    for variable in (name for name in dict.fromkeys(named) if name in site.built.held.values):
+    for variable in each(tuple(dict.fromkeys(named))):
+        if variable not in site.built.held.values:
+            continue
         try:
             line = line_of(variable, site.built.held.values[variable].unmask())
         except ValueError as refused:
