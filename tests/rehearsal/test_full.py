@@ -60,15 +60,17 @@ def test_another_machine_gets_an_answer_through_the_router(lab: Lab, second: Run
 
 
 def test_an_answer_cut_short_is_asked_again_of_the_larger_tier(lab: Lab, second: Run) -> None:
+    """Without a cap of the caller's: with one, the engine goes by that and not by its own limit."""
     body = {
         "model": "chat",
-        "messages": [{"role": "user", "content": "Write a long story about a lighthouse keeper and the sea."}],
-        "max_tokens": 120,
+        "messages": [{"role": "user", "content": "Why is the sky blue? Answer in two sentences."}],
         "temperature": 0,
     }
     status, text = lab.ask("/v1/chat/completions", body)
     assert status == 200, text
-    assert json.loads(text)["usage"]["completion_tokens"] > 24  # more than `fast` is able to write
+    answer = json.loads(text)
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] > 24  # as much as `fast` writes before it is cut
 
 
 def test_strangers_are_refused(lab: Lab, second: Run) -> None:

@@ -76,7 +76,8 @@ def put_back(lab: Lab, second: Run) -> Iterator[None]:
             assert lab.deploy("retire.py", "-y", "--data", f"name={name}").code == 0
     assert lab.deploy("full.py", "-y").changed == []
     containers = lab.ssh("forge", "docker ps -a --format '{{.Names}}'").split()
-    assert sorted(containers) == ["anvil-router", "llamacpp-fast", "llamacpp-heavy"]
+    ours = {name for name in containers if not name.startswith("anvil-router")}
+    assert ours == {"llamacpp-fast", "llamacpp-heavy"}
     assert "multiplexer" not in lab.ssh("forge", "sudo ls /srv/anvil")
 
 
