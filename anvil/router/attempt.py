@@ -11,7 +11,7 @@ from anvil.router import dialects
 from anvil.router.dialects import anthropic_messages, losses
 from anvil.router.dialects.encode import WindowTooSmall
 from anvil.router.exchange import CallerGone, DeadlineReached, Exchange, Plain, Try
-from anvil.router.failures import classify_response
+from anvil.router.failures import classify_response, window_full
 from anvil.router.gate import Gate, GateFault, GatePolicy, fold, unfold
 from anvil.router.reading import count_words
 from anvil.router.turn import (
@@ -83,8 +83,7 @@ class Attempt:
         self.started = time.perf_counter()
         self.pooled = 0
         self.first_data_at: float | None = None
-        wanted = runtime.observer is not None and runtime.observer.wants_texts
-        exchange.said = [] if wanted else None  # what an earlier attempt said is gone
+        exchange.said = [] if runtime.observer is not None and runtime.observer.wants_texts else None  # nothing yet
 
     async def run(self) -> Plain | None:
         """Raises AttemptFailed, AbortedAfterCommit, CallerGone, DeadlineReached."""
@@ -203,6 +202,8 @@ class Attempt:
         """Run the chain; raises AttemptFailed when a check fails."""
         self._account(answer.usage, count_words(answer.text))
         self.exchange.lossy.update(answer.lossy)
+        if (full := window_full(answer)) is not None:
+            raise AttemptFailed(full)
         proof = evidence.of(answer, self.turn, _cap(request))
         started = time.perf_counter()
         if len(proof.text) + sum(len(call.arguments) for call in proof.calls) <= INLINE_CHARS:
@@ -304,8 +305,7 @@ class Attempt:
                 # extend keeps what came before an exception
                 frames.extend(filter(None, map(push, events)))
             finally:
-                # What a commit released leaves even when a later event of the same read is a defect: what a caller
-                # sees must not depend on how the tier's bytes were packed.
+                # what a commit released leaves even when a later event is a defect, however the bytes were packed
                 if frames:
                     await self._send(frames)
             self._hold(gate.held_bytes)

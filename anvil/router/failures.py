@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from anvil.router.decisions.record import AttemptOutcome
-from anvil.router.turn import Fault
+from anvil.router.turn import Answer, Fault, Reasoning, Text
 
 FailureClass = Literal[
     "caller_error", "over_context", "tier_misconfigured", "rate_limited", "unavailable", "bad_answer", "router_fault"
@@ -160,6 +160,15 @@ def _class_of_refusal(words: TierWords) -> FailureClass:
     if words.about_size:
         return "over_context"
     return "tier_misconfigured" if words.model_unknown else "caller_error"
+
+
+def window_full(answer: Answer) -> Fault | None:
+    """The fault of an answer that ended before its first word because the prompt filled the window (15.1)."""
+    if answer.finish is None or answer.finish.reason != "context_window" or answer.text.strip():
+        return None
+    if not all([isinstance(block, Text | Reasoning) for block in answer.blocks]):
+        return None
+    return Fault("over_context", "backend error model_context_window_exceeded")
 
 
 def classify_stream_error(dialect: str, error: object) -> Fault:

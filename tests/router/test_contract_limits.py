@@ -415,3 +415,27 @@ def test_a_draining_worker_answers_503_and_says_so(tier: Tiers, router: Routers)
             thread.join(10)
         for client in kept:
             client.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_full_window_before_the_first_word_asks_a_larger_tier_and_counts_against_nobody(
+    tier: Tiers, router: Routers, stream: bool
+) -> None:
+    stop = {"stop_reason": "model_context_window_exceeded", "stop_sequence": None}
+    events = [t.event("message_start", message={"usage": {"input_tokens": 9, "output_tokens": 0}})]
+    events += [t.event("message_delta", delta=stop, usage={"output_tokens": 0}), t.event("message_stop")]
+    full = t.sse(*events) if stream else t.messages(content=[], stop_reason=stop["stop_reason"] or "")
+    tiers = [
+        tier_toml("full", tier(lambda _: full).url, dialect="anthropic", context_limit=1000),
+        tier_toml("small", tier().url, context_limit=500),
+        tier_toml("large", tier().url, context_limit=5000),
+    ]
+    running = router(config_toml(*tiers, presets={"chat": ["full", "small", "large"], "review": ["full", "small"]}))
+    for _ in range(3):
+        body = {"model": "chat", "messages": [HI], "stream": stream}
+        assert running.client.post("/v1/chat/completions", json=body).status_code == 200
+        told = [(a["tier_id"], a["outcome"], a["failure_class"]) for a in running.last()["attempts"]]
+        assert told == [("full", "over-context", "over_context"), ("large", "served", None)]
+    body = {"model": "review", "messages": [HI], "stream": stream}
+    answer = running.client.post("/v1/chat/completions", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "context_length_exceeded")
