@@ -36,6 +36,7 @@ from anvil.render import router as names
 from anvil.render.artefacts import Release
 from anvil.render.router import DERIVED_SETTINGS, PROFILE
 from anvil.render.staleness import stale
+from anvil.topology import derived
 from anvil.topology.model import Topology
 
 VALIDATION_SECONDS = "60"
@@ -116,7 +117,7 @@ def stopped() -> None:
         service_stopped(name="Stop router", runtime=runtime(site), service=service.name, container=service.container)
         if not site.by_process:
             # callers are refused at once instead of waiting for another router
-            held = names.socket_container(service.container)
+            held = derived.socket_container(site.topology)
             service_stopped(name="Stop socket", runtime=runtime(site), service=names.SOCKET, container=held)
 
 
@@ -134,8 +135,8 @@ def removed() -> None:
             foreign=False,
         )
         if not site.by_process:
-            _remove(site, names.SOCKET, names.socket_container(service.container))
-            _remove(site, names.NEXT, names.next_container(service.container))
+            _remove(site, names.SOCKET, derived.socket_container(site.topology))
+            _remove(site, names.NEXT, derived.next_container(site.topology))
 
 
 def _remove(site: Site, service: str, container: str) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 
 from pyinfra.api.exceptions import PyinfraError
 
-from anvil.render import router
 from anvil.topology import derived
 from anvil.topology.model import Topology
 
@@ -40,7 +39,7 @@ def containers(topology: Topology, words: Collection[str], confirm: str = "") ->
         if len(meant) > 1:
             raise PyinfraError(f"--data retire={word}: means {' and '.join(sorted(meant))}; nothing was removed")
         found.append(meant.pop() if meant else word)
-    mine = {topology.router.container, router.socket_container(topology.router.container)}
+    mine = {topology.router.container, derived.socket_container(topology)}
     if (named := next((each for each in found if each in mine), "")) and confirm != "router":
         raise PyinfraError(f"--data retire={named}: is the router; add --data confirm=router")
     return tuple(dict.fromkeys(found))

@@ -9,6 +9,7 @@ words.
 from __future__ import annotations
 
 from anvil.render import engine, process, router
+from anvil.topology import derived
 from anvil.topology.model import Topology
 
 PATH = "router/go-live.sh"
@@ -29,8 +30,8 @@ def text(topology: Topology) -> str:
         root=machine.root,
         project=f"{topology.deployment}-router",
         container=place.container,
-        socket=router.socket_container(place.container),
-        following=router.next_container(place.container),
+        socket=derived.socket_container(topology),
+        following=derived.next_container(topology),
         stop_s=router.stop_timeout_s(topology),
         pull=place.pull,
         python=place.python,

@@ -125,12 +125,11 @@ def compose(topology: Topology, secrets: Secrets) -> dict[str, Any]:
     `router` is what runs. `socket` holds the published port, so that callers wait instead of being refused while one
     router takes over from another; it outlives releases. `next` is the router that takes the callers meanwhile.
     """
-    place = topology.router
     names = derived.router_secret_names(topology)
     service = _service(topology)
     mode = {"anvil.mode": topology.mode} if topology.mode else {}
     made = partial(labelled, topology, role="router", secrets=secrets, secret_env=names.all(), more=mode)
-    following = {**service, "container_name": next_container(place.container), "restart": "no"}
+    following = {**service, "container_name": derived.next_container(topology), "restart": "no"}
     return {
         "name": f"{topology.deployment}-router",
         "networks": {"default": {"name": NETWORK, "external": True}},
@@ -141,14 +140,6 @@ def compose(topology: Topology, secrets: Secrets) -> dict[str, Any]:
             NEXT: made({**following, "profiles": ["handover"]}, name=NEXT),
         },
     }
-
-
-def socket_container(router: str) -> str:
-    return f"{router}-{SOCKET}"
-
-
-def next_container(router: str) -> str:
-    return f"{router}-{NEXT}"
 
 
 def _service(topology: Topology) -> dict[str, Any]:
@@ -182,7 +173,7 @@ def _socket(topology: Topology, secrets: Secrets) -> dict[str, Any]:
     place = topology.router
     service = {
         **_hardened(topology),
-        "container_name": socket_container(place.container),
+        "container_name": derived.socket_container(topology),
         "restart": "unless-stopped",
         "command": ["socket", "--host", IN_CONTAINER, "--port", str(PORT_IN_IMAGE), "--at", _HOLDER],
         "ports": [f"{process.host_of(place.publish)}:{place.port}:{PORT_IN_IMAGE}"],

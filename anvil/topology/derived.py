@@ -100,6 +100,16 @@ def container(topology: Topology, serve: str) -> str:
     return found.container or f"{engine(found)}-{serve}"
 
 
+def socket_container(topology: Topology) -> str:
+    """Holds the router's published port; it outlives the router's own container."""
+    return f"{topology.router.container}-socket"
+
+
+def next_container(topology: Topology) -> str:
+    """The router that takes the callers while another one is replaced."""
+    return f"{topology.router.container}-next"
+
+
 def engine(serve: Serve) -> str:
     """The tag the file writes as `engine`."""
     return str(serve.__struct_config__.tag)

@@ -255,6 +255,8 @@ def test_containers_to_remove() -> None:
         selection.containers(topology(fast="heavy"), ["heavy"])
     with pytest.raises(PyinfraError, match="confirm=router"):
         selection.containers(topology(), ["anvil-router"])
+    with pytest.raises(PyinfraError, match="is the router"):
+        selection.containers(topology(), ["anvil-router-socket"])
     assert selection.containers(topology(), ["anvil-router"], "router") == ("anvil-router",)
     place = Multiplexer(machine="forge", port=8100, docker_socket=True, container="swapper")
     swapping = msgspec.structs.replace(topology(), multiplexer=place)
