@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 
 import click
 from rich.console import Console
@@ -18,6 +20,7 @@ from rich.console import Console
 from anvil.lab import engine
 from anvil.lab.demo_house import Failed, House
 from anvil.lab.fetch import Unavailable
+from anvil.lab.locking import Busy, alone
 from tests.loop import measuring, trusting
 from tests.loop.house import Loop
 
@@ -33,12 +36,17 @@ def main(out: Path | None, port: int | None, engine_port: int | None) -> None:
     begun, console = monotonic(), Console(highlight=False)
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        with _house(port or _free(1), engine_port or _free(2)) as house:
+        with alone(reports), _house(port or _free(1), engine_port or _free(2)) as house:
             claims = _run(house, reports, console)
-    except (Failed, Unavailable, OSError) as problem:
+    except (Failed, Unavailable, Busy, OSError) as problem:
         click.echo(f"scripts/loop: {problem}", err=True)
         sys.exit(1)
     console.print(f"\n[green]loop: {claims} claims checked, all hold[/] in {monotonic() - begun:.0f} s")
+
+
+def _stopped(number: int, _frame: FrameType | None) -> None:
+    """An exception, so that the house is taken down."""
+    raise SystemExit(128 + number)
 
 
 def _run(house: House, reports: Path, console: Console) -> int:
@@ -66,6 +74,8 @@ def _house(port: int, engine_port: int) -> Iterator[House]:
     """A house in a folder of its own; nothing of it is left, however the block ends."""
     root = Path(tempfile.mkdtemp(prefix="anvil-loop-"))
     house = House(root, port, engine_port)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stopped)
     try:
         yield house
     finally:
