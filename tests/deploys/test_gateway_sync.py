@@ -118,7 +118,7 @@ def test_a_release_is_asked_for_its_schema_once_a_run(site: Site, monkeypatch: p
 
 
 def test_a_gateway_told_not_to_reload_is_restarted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """Its command reads the document from disk, so that list says nothing of what the gateway runs."""
+    """Waiting for its list would be in vain, and a preset that must go is missed by no list."""
     site.release()
     site.document.write_text('{"gateway": {"reload": {"mode": "off"}}}')
     assert (site.sync(), site.error) == (2, ""), caplog.text
