@@ -26,6 +26,7 @@ from anvil.hosts.resources import memory_obstacle, port_obstacle
 from anvil.hosts.secrets import SecretNames
 from anvil.hosts.supervisor import folder_of, usable_root
 from anvil.render import compose
+from anvil.render.router import STATE_VOLUME
 from anvil.render.staleness import stale
 
 COMPOSE_FLOOR = (2, 20)
@@ -139,7 +140,8 @@ def _cards(site: Site) -> Iterator[Line]:
 def _objects(site: Site) -> Iterator[Line]:
     if site.by_process:
         return
-    for kind, called in (("network", compose.NETWORK), *(("volume", name) for name in site.made.docker_volumes)):
+    volumes = dict.fromkeys((*site.made.docker_volumes, *((STATE_VOLUME,) if site.has_router else ())))
+    for kind, called in (("network", compose.NETWORK), *(("volume", name) for name in volumes)):
         there = host.get_fact(DockerObject, kind, called)
         detail = {"ok": "exists", "absent": "full.py creates it"}.get(there.status, f"unknown: {there.error}")
         yield Line("PASS" if there.ok else "WARN", f"{kind} {called}", detail)

@@ -49,7 +49,7 @@ def image_present(reference: str, root: str, pull: Literal["missing", "never"] =
     if answer.ok:
         host.noop(f"{reference} is present")
         return
-    announce(f"{reference}: {answer.error or answer.status}")
+    announce(f"{reference}: {'not on this host' if answer.status == 'absent' else answer.error}")
     if answer.status != "absent":
         yield failing(f"{reference}: {answer.error}")
     elif pull == "never":

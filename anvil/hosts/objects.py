@@ -49,7 +49,7 @@ def _present(kind: Kind, called: str, root: str) -> Commands:
     if answer.ok:
         host.noop(f"{kind} {called} exists")
         return
-    announce(f"{kind} {called}: {answer.error or answer.status}")
+    announce(f"{kind} {called}: {'missing' if answer.status == 'absent' else answer.error}")
     if answer.status != "absent":
         yield failing(f"{kind} {called}: {answer.error}")
         return

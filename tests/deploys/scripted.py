@@ -112,6 +112,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.root, self.state = folder, folder / "root", folder / "state"
+        self.name = "forge"
         self.text = TOPOLOGY.format(root=self.root, digest=DIGEST)
         self.state.mkdir()
         (folder / "bin").mkdir()
@@ -165,7 +166,7 @@ class Machine:
         try:
             topology = load.loads(self.text, os.environ, str(file))
             found = inventory.Checked(topology, str(file))
-            hosts = [("@local", {"topology": found, "machine": "forge", "_sudo": False})]
+            hosts = [("@local", {"topology": found, "machine": self.name, "_sudo": False})]
             state = State(
                 Inventory((hosts, {}), override_data=dict(data)), Config(FAIL_PERCENT=0), check_for_changes=dry
             )

@@ -233,6 +233,27 @@ def test_serves(answer: dict[str, Any], line: str) -> None:
     assert told(doctor._serving, here, {asked: answer}) == [line]
 
 
+def test_objects_and_images() -> None:
+    here = site({"serves/heavy/state": "down", "serves/fast/image": "local/vllm:7", "serves/fast/pull": "never"})
+    router = "anvil-router:1.0.0@sha256:" + "2" * 64
+    facts = {
+        "DockerObject network anvil": {"status": "ok"},
+        "DockerObject volume vllm-hfcache": {"status": "absent"},
+        "DockerObject volume anvil-router-state": {"status": "error", "error": "docker timed out"},
+        "ImagePresent local/vllm:7": {"status": "absent"},
+        f"ImagePresent {router}": {"status": "ok"},
+    }
+    assert told(doctor._objects, here, facts) == [
+        "PASS network anvil: exists",
+        "WARN volume vllm-hfcache: full.py creates it",
+        "WARN volume anvil-router-state: unknown: docker timed out",
+        'FAIL image local/vllm:7: is absent and pull = "never": load it with `docker load`',
+        f"PASS image {router}: present",
+    ]
+    unpinned = {**facts, "ImagePresent local/vllm:7": {"status": "ok", "repo_digests": ["local/vllm@sha256:abc"]}}
+    assert "PASS image local/vllm:7: present; pin it: local/vllm@sha256:abc" in told(doctor._objects, here, unpinned)
+
+
 @pytest.mark.parametrize(
     ("mode", "lengths", "line"),
     [
