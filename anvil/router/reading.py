@@ -20,6 +20,7 @@ _ASCII = bytes(range(128))
 # str.isspace() beyond ASCII: U+0085 U+00A0 U+1680 U+2000-200A U+2028 U+2029 U+202F U+205F U+3000
 _WIDE_BLANK = re.compile(rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80")
 _SHORT = 128
+_GATHER = 128
 
 
 def count_words(text: str) -> int:
@@ -34,18 +35,36 @@ def count_words(text: str) -> int:
 
 
 class Words:
-    """``count_words`` of a text that comes in pieces: a word cut in two by a piece's end counts once."""
+    """``count_words`` of a text that comes in pieces: a word cut in two by a piece's end counts once.
 
-    __slots__ = ("_open", "count")
+    Pieces are kept and counted many at a time: looking into each of them would be felt in every chunk of a stream.
+    """
+
+    __slots__ = ("_counted", "_open", "_pieces")
 
     def __init__(self) -> None:
-        self.count = 0
+        self._pieces: list[str] = []
+        self._counted = 0
         self._open = False  # the last piece ended inside a word
 
     def add(self, text: str) -> None:
+        pieces = self._pieces
+        pieces.append(text)
+        if len(pieces) >= _GATHER:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Count what is kept and let it go."""
+        text = "".join(self._pieces)
+        self._pieces.clear()
         if text:
-            self.count += len(text.split()) - (self._open and not text[0].isspace())
+            self._counted += count_words(text) - (self._open and not text[0].isspace())
             self._open = not text[-1].isspace()
+
+    @property
+    def count(self) -> int:
+        self._fold()
+        return self._counted
 
 
 def system_signal(text: str, count: Callable[[str], int] = count_words) -> str:
