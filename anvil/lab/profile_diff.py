@@ -16,6 +16,7 @@ from anvil.router.replay import Move, moves
 from anvil.router.taxonomy import Verdict
 
 Key = tuple[str, str | None]
+SEED = ["seed"]  # source_evals of rows nobody measured
 
 
 class Side(Struct, frozen=True):
@@ -82,6 +83,7 @@ def compare(
             _side(after.get(key), new, tiers.get(key[0]), key[1]),
         )
         for key in sorted({*before, *after}, key=lambda key: (key[0], key[1] or ""))
+        if not _seeds_again(key, before, after, new)
     ]
     return Difference(
         added=[change for change in changes if change.live.decision is None],
@@ -90,6 +92,13 @@ def compare(
         unknown_tiers=_unknown(after, tiers) if config else None,
         stale=_stale(after, new) if new else None,
     )
+
+
+def _seeds_again(key: Key, before: Mapping[Key, Row], after: Mapping[Key, Row], candidate: Profile | None) -> bool:
+    """A seed row that the candidate leaves out is not gone: the seed lies under every profile."""
+    if candidate is None or key in after or before[key].source_evals != SEED:
+        return False
+    return any(row.key == key and row.decision == before[key].decision for row in candidate.rows)
 
 
 def _side(row: Row | None, profile: Profile | None, tier: TierConfig | None, work_class: str | None) -> Side:

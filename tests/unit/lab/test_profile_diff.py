@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import structs
 
 from anvil.cli.profile import profile
 from anvil.lab.evaluation import profile_file
 from anvil.router import config as configuration
 from anvil.router.decisions.record import encode
 from anvil.router.fingerprint import fingerprint
-from anvil.router.profile import Row
+from anvil.router.profile import Row, seed_rows
 from tests.unit.router.decision_samples import decision
 
 ROUTER = """
@@ -139,6 +140,23 @@ def test_recorded_decisions_tell_which_requests_would_have_moved(tmp_path: Path,
     moved = json.loads(run(*arguments, "--json").stdout)["replayed"]
     assert moved["requests"] == 2
     assert [(m["live"], m["candidate"]) for m in moved["moved"]] == [(["small", "big"], ["big"])]
+
+
+def test_seed_rows_that_a_candidate_leaves_out_are_not_gone(tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text(ROUTER.replace('model = "small-model"', 'model = "small-model"\nrole = "fast"'))
+    config = configuration.load(file)
+    seed = seed_rows(config)
+    live = write(tmp_path / "live.json", *seed)
+    candidate = write(tmp_path / "candidate.json", row("small", "chat", "deny", 0.3))
+    found = json.loads(run("diff", live, candidate, "--config", file, "--json").stdout)
+    assert (found["removed"], [change["work_class"] for change in found["changed"]]) == ([], ["chat"])
+    without = json.loads(run("diff", live, candidate, "--json").stdout)
+    assert len(without["removed"]) == len(seed) - 1, "without a configuration the seed is not known"
+    measured = [structs.replace(each, source_evals=["2026-01-01-review"]) for each in seed]
+    write(live, *measured)
+    found = json.loads(run("diff", live, candidate, "--config", file, "--json").stdout)
+    assert len(found["removed"]) == len(seed) - 1
 
 
 def test_show_prints_rows_and_with_a_configuration_what_is_applied(tmp_path: Path, router: Path) -> None:
