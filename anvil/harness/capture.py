@@ -84,24 +84,34 @@ def _models(entry: Entry) -> Iterator[tuple[str, Any]]:
 def cadence(capture: Capture) -> Verdict:
     """Once per message of a session is the rule. Other cadences are findings: fallback candidates fire again."""
     problems = list(capture.problems)
-    fires: dict[str, list[str]] = {}
-    for entry in capture.entries:
-        session, message = (
-            _first(entry.value, "sessionKey", "runId"),
-            _first(entry.value, "userMessageIndex", "userMessageId"),
-        )
-        if session is None or message is None:
-            problems.append(f"{entry.where}: needs sessionKey or runId, and userMessageIndex or userMessageId")
-        else:
-            fires.setdefault(str(session), []).append(str(message))
+    problems += [
+        f"{entry.where}: needs sessionKey or runId, and userMessageIndex or userMessageId"
+        for entry in capture.entries
+        if _call(entry.value) is None
+    ]
+    fired = fires(capture)
     if not capture.entries and not problems:
         problems.append("the capture is empty")
     findings = [
         f"session {_shown(session)}: {len(messages)} fires for {len(set(messages))} messages"
-        for session, messages in fires.items()
+        for session, messages in fired.items()
         if len(messages) != len(set(messages))
     ]
-    return Verdict(len(fires), tuple(problems), tuple(findings))
+    return Verdict(len(fired), tuple(problems), tuple(findings))
+
+
+def fires(capture: Capture) -> dict[str, list[str]]:
+    """Session -> its messages, once for every call of the hook; what cannot be placed is left out."""
+    found: dict[str, list[str]] = {}
+    for call in (_call(entry.value) for entry in capture.entries):
+        if call is not None:
+            found.setdefault(call[0], []).append(call[1])
+    return found
+
+
+def _call(value: Any) -> tuple[str, str] | None:
+    session, message = _first(value, "sessionKey", "runId"), _first(value, "userMessageIndex", "userMessageId")
+    return None if session is None or message is None else (str(session), str(message))
 
 
 def _first(value: Any, *keys: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class Site:
         (self.folder / "openclaw").write_text(text)
         (self.folder / "openclaw").chmod(0o755)
 
-    def sync(self, more: str = "", **overrides: str) -> int:
+    def sync(self, more: str = "", *, deploy: Callable[[], None] = gateway.in_step, **overrides: str) -> int:
         """How many operations changed something; -1 when the run failed."""
         file = self.folder / "topology.toml"
         ports = {"fast": 30001, "heavy": 30002, "router": self.port}
@@ -64,13 +65,14 @@ class Site:
         file.write_text(text + more)
         found = Checked(load.load(file, {}, str(file)), str(file))
         hosts = [("@local", {"topology": found, "machine": "here"})]
-        inventory = Inventory((hosts, {}), override_data={"allow_drift": "true", "env_file": "none", **overrides})
+        given = {"allow_drift": "true"} if deploy is gateway.in_step else {}
+        inventory = Inventory((hosts, {}), override_data={**given, "env_file": "none", **overrides})
         state = State(inventory, Config(FAIL_PERCENT=0), check_for_changes=True)
         state.current_stage = StateStage.Prepare
         self.error = ""
         connect_all(state)
         try:
-            add_deploy(state, gateway.in_step)
+            add_deploy(state, deploy)
             run_ops(state)
         except PyinfraError as error:
             self.error = str(error)
