@@ -10,7 +10,7 @@ from anvil.router.dialects.encode import splice
 from anvil.router.dialects.losses import name_call, name_finish, name_text, name_usage
 from anvil.router.dialects.openai_chat_finish import finish_word, usage_body, wants_legacy
 from anvil.router.dialects.openai_chat_render import whole_call
-from anvil.router.reading import count_words
+from anvil.router.reading import Words
 from anvil.router.sse import frame
 from anvil.router.turn import (
     Event,
@@ -43,7 +43,7 @@ class StreamWriter:
         self._reply = reply
         self._legacy = wants_legacy(turn)
         self._usage: Usage | None = None
-        self._pieces: list[str] | None = [] if turn.include_usage else None  # to estimate usage nobody reports
+        self._words = Words() if turn.include_usage else None  # to estimate usage nobody reports
         self._calls = 0
         self._open = _opening(reply)
         self._delta = self._open + b'[{"index":0,"delta":'
@@ -58,8 +58,8 @@ class StreamWriter:
 
     def write(self, event: Event) -> bytes:
         if type(event) is TextDelta:
-            if self._pieces is not None:
-                self._pieces.append(event.text)
+            if self._words is not None:
+                self._words.add(event.text)
             if event.extra is None and event.choice_extra is None:
                 return self._text + splice(event.text) + self._text_end
             return self._write_extra(event)
@@ -72,7 +72,7 @@ class StreamWriter:
             return DONE
         usage = self._usage
         if usage is None:
-            completion = count_words("".join(self._pieces or ()))
+            completion = self._words.count if self._words is not None else 0
             usage = Usage(self._reply.prompt_estimate, completion, estimated=True)
         return self._open + b'[],"usage":' + splice(usage_body(usage, self._reply)) + b"}\n\n" + DONE
 

@@ -39,7 +39,7 @@ def test_counting_words_is_faster_than_splitting() -> None:
     assert best(lambda: count_words(text)) < best(lambda: len(text.split()))
 
 
-@given(st.lists(st.text(alphabet="ab \n\u00a0\u2003", max_size=6), max_size=400))
+@given(st.lists(st.text(alphabet="ab \n\u00a0\u2003", max_size=6), max_size=300))
 def test_words_of_pieces_are_those_of_the_whole(pieces: list[str]) -> None:
     words = Words()
     for piece in pieces:
