@@ -200,14 +200,13 @@ def place_of(site: Site, image: str = "") -> Place:
 
 
 def reached_place(site: Site, release: Release) -> Place:
-    """The same for a release of ours, with the container that holds its published port."""
+    """The same for a release of ours, with what holds its published port."""
     place = place_of(site, release.service.image)
     if site.by_process:
         return place
-    held = yaml.safe_load(release.files["compose.yaml"])["services"][names.SOCKET]
-    return msgspec.structs.replace(
-        place, holder=held["container_name"], holder_revision=held["labels"][compose.REVISION]
-    )
+    made = yaml.safe_load(release.files["compose.yaml"])
+    revision = made["services"][names.SOCKET]["labels"][compose.REVISION]
+    return msgspec.structs.replace(place, project=made["name"], holder_revision=revision)
 
 
 def _about(site: Site, release: Release, source: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from anvil.hosts.announce import announce, show_diff, wants_diff
-from anvil.hosts.containers import Container
+from anvil.hosts.containers import ComposeServices
 from anvil.hosts.docker import ask, classify
 from anvil.hosts.files import FileText
 from anvil.hosts.probe import Http
@@ -170,8 +170,8 @@ class Place(Struct, frozen=True, kw_only=True):
 
     `validator` judges the staged folder; `{staged}` in a word stands for its path. Without a `container` the router is
     a process, asked over `health_url`. `group` owns the files, which the container's user must read; "" = left alone.
-    `holder` is the container that holds the published port, `holder_revision` its wanted definition; "" = the router
-    publishes it itself.
+    `project` is the router's compose project when a service of it, `socket`, holds the published port;
+    `holder_revision` is that one's wanted definition.
     """
 
     folder: str
@@ -179,24 +179,25 @@ class Place(Struct, frozen=True, kw_only=True):
     health_url: str
     container: str = ""
     group: str = ""
-    holder: str = ""
+    project: str = ""
     holder_revision: str = ""
 
 
 def unreached(on: Host, place: Place) -> str:
-    """Why no caller reaches a router that answers inside its container; "" when nothing is known to be in the way."""
-    for container, revision in ((place.container, ""), (place.holder, place.holder_revision)):
-        if not container:
-            continue
-        found = on.get_fact(Container, container)
-        live = found.container
-        if not found.ok or live.state != "running":
-            return f"{container} is {live.state if found.ok else found.error or found.status}"
+    """Why callers do not reach the router, or not it alone, although it answers inside its container; "" = they do."""
+    if not place.project:
+        return ""
+    found = on.get_fact(ComposeServices, place.project)
+    for service, revision in (("router", ""), ("socket", place.holder_revision)):
+        live = found.of(service)
+        if live.state != "running":
+            return f"{service} of {place.project} is {live.error or live.state}"
         if live.detached:
-            return f"{container} has lost its network"
+            return f"{live.container} has lost its network"
         if revision and live.revision != revision:
-            return f"{container} publishes another address"
-    return ""
+            return f"{live.container} publishes another address"
+    left = found.of("next")
+    return "" if left.state == "absent" else f"{left.container} was left behind by a run that was cut off"
 
 
 def answering(on: Host, place: Place) -> HealthAnswer:

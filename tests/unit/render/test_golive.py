@@ -141,6 +141,17 @@ def test_the_port_goes_from_an_older_router_to_the_socket_and_back(tmp_path: Pat
     assert done_to_containers(world, back.calls)[2:] == ["rm -f router-socket", "up router"]
 
 
+def test_a_router_that_was_left_behind_goes(tmp_path: Path) -> None:
+    world = held_apart(tmp_path)
+    for name in ("live", "since"):
+        (world.state / f"next-{name}").write_text((world.state / name).read_text())
+    world.stage(NEW, socket=SOCKET)
+    ran = world.go(NEW)
+    assert ran.code == DONE
+    forth = ["kill -s HUP router", "kill -s USR1 router-next", "stop -t 35 router-next", "rm -f router-next"]
+    assert done_to_containers(world, ran.calls) == forth
+
+
 @pytest.mark.parametrize("running", ["", "50" + "6" * 14])  # gone; publishes another port
 def test_a_socket_that_is_not_the_wanted_one_is_made_anew(tmp_path: Path, running: str) -> None:
     world = held_apart(tmp_path)
