@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from anvil.cli.ending import stop
+from anvil.cli.ending import failed, stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE
 
 if TYPE_CHECKING:
@@ -133,8 +133,10 @@ def calibrate(
         report = run.measure(asked, planned, chosen, around)
     except BinaryMissing as error:
         raise stop(error, MISSING_PROGRAM) from None
-    except (plan.Refused, JudgeRefused, BadPair, OSError) as error:
+    except (plan.Refused, JudgeRefused, BadPair) as error:
         raise stop(error) from None
+    except OSError as error:
+        raise failed(error) from None
     except WriteRefused as error:  # checked before the run: somebody wrote there meanwhile
         raise stop(f"--out: {error}; --resume writes what is graded", FAILED) from None
     assert asked.out is not None  # plan.make refuses a run without

@@ -13,7 +13,7 @@ import msgspec
 
 from anvil.cli.calibrate import BadPair, pairs
 from anvil.cli.ending import stop
-from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE
+from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE, USAGE
 
 if TYPE_CHECKING:
     from anvil.lab.evaluation.cases import Case
@@ -163,6 +163,7 @@ def _live(
     from anvil.router.replay import BadDecisions
 
     environ = dict(os.environ)
+    called = False
     around = run.Run(environ=environ, day=datetime.now(UTC).date().isoformat(), say=_say)
     try:
         named = tuple(filter(None, tiers.split(",")))
@@ -170,6 +171,7 @@ def _live(
         planned = plan.make(asked, environ)
         found = cases()
         chosen = choose(judge, judge_model, judge_key_env, environ, planned.config) if judge else None
+        called = True
         generated = run.generate(asked, msgspec.structs.replace(planned, cases=found), around)
         failures = 0
         for folder in evaluations(out) if generated.answers else ():
@@ -178,8 +180,10 @@ def _live(
                 write_whole(out / "results" / folder.name / name, data, force=True, mkdir=True)
     except BinaryMissing as error:
         raise stop(error, MISSING_PROGRAM) from None
-    except (plan.Refused, JudgeRefused, BadPair, BadEvaluation, BadDecisions, OSError) as error:
+    except (plan.Refused, JudgeRefused, BadPair, BadEvaluation, BadDecisions) as error:
         raise stop(error) from None
+    except OSError as error:
+        raise stop(f"{error.filename or out}: {error.strerror or error}", FAILED if called else USAGE) from None
     told = {"requests": len(found), "answers": generated.answers, "not_judged": failures, "out": str(out)}
     if as_json:
         click.echo(msgspec.json.encode({"schema": f"anvil.eval-{command}/v1", **told}).decode())

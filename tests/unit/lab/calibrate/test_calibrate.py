@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from anvil.lab.calibrate import grading, outputs
+from anvil.lab.calibrate import run as calibrating
 from anvil.lab.evaluation import ask
 from anvil.lab.locking import alone
 from anvil.router import config as configuration
@@ -267,6 +269,16 @@ def test_a_candidate_that_appears_meanwhile_is_not_replaced(house: House) -> Non
     assert (result.exit_code, house.out.read_text()) == (1, "mine")
     assert "--resume" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_full_disk_is_an_operation_that_failed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(house.out))
+
+    monkeypatch.setattr(calibrating, "write_whole", full)
+    result = house.calibrate()
+    assert (result.exit_code, "No space left on device" in result.stderr) == (1, True)
+    assert house.out.with_name("candidate.json.progress.jsonl").is_file(), "grades are kept for --resume"
 
 
 def test_a_judge_that_is_down_is_not_asked_for_ever(house: House) -> None:
