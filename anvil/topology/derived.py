@@ -135,8 +135,8 @@ def memory_need_gb(topology: Topology, serve: Serve) -> float | None:
 
 
 def needle_tokens(serve: Serve) -> int:
-    """How long a preflight needle prompt may be."""
-    return serve.needle_tokens or max(min(_NEEDLE_TOKENS, serve.context - _NEEDLE_MARGIN), serve.context // 2)
+    """How long a preflight needle prompt may be; half of a window that the margin would use up."""
+    return serve.needle_tokens or min(_NEEDLE_TOKENS, max(serve.context - _NEEDLE_MARGIN, serve.context // 2))
 
 
 def listen_port(serve: Serve) -> int:

@@ -55,11 +55,17 @@ def _places(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str
         if name in local:
             yield from _texts(f"machines.{name}", machine, ("root",))
     for name, serve in _tables(document, "serves").items():
-        if serve.get("machine") in local:
+        if _machine(serve) in local:
             yield from _texts(f"serves.{name}", serve, _SERVE_KEYS)
     router = document.get("router")
-    if isinstance(router, dict) and router.get("machine") in local:
+    if isinstance(router, dict) and _machine(router) in local:
         yield from _texts("router", router, ("python",))
+
+
+def _machine(table: dict[str, Any]) -> str:
+    """Whatever else stands there is refused when the table is converted."""
+    found = table.get("machine")
+    return found if isinstance(found, str) else ""
 
 
 def _texts(where: str, table: dict[str, Any], keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any], str]]:
