@@ -81,11 +81,37 @@ class RealHouse(House):
             time.sleep(0.5)
 
     def decided(self, words: str) -> list[dict[str, Any]]:
-        """What the running gateway's plugin wrote of one turn; the scripted engine's answer is no matter here."""
-        argv = [str(self.binary), "agent", "--session-id", "s-1", "--message", words, "--json"]
-        subprocess.run(argv, env=self.gateway_environment, capture_output=True, timeout=READY_S, check=False)
+        """What the running gateway's plugin wrote of one turn."""
+        self.say(words, "s-1")
         written = (self.folder / ".openclaw/logs/anvil-decisions.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in written.splitlines()]
+
+    def watched(self, *messages: str) -> str:
+        """All that `harness_verify` says while these messages are sent through the running gateway."""
+        said = self.folder / "verify.log"
+        argv = [f"{Path(sys.executable).parent}/pyinfra", "inventory/local.py", "deploy/harness_verify.py", "-y"]
+        argv += ["--data", f"messages={len(messages)}", "--data", "timeout=200"]
+        with said.open("wb") as log:
+            started = subprocess.Popen(
+                argv, cwd=REPO, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            deadline = time.monotonic() + READY_S * 2
+            while f"send {len(messages)} messages" not in said.read_text(errors="replace"):
+                assert started.poll() is None, said.read_text(errors="replace")[-3000:]
+                assert time.monotonic() < deadline, said.read_text(errors="replace")[-3000:]
+                time.sleep(0.5)
+            for number, words in enumerate(messages):
+                self.say(words, f"watched-{number}")
+            assert started.wait(300) == 0, said.read_text(errors="replace")[-3000:]
+        finally:
+            started.kill()
+        return said.read_text(errors="replace")
+
+    def say(self, words: str, session: str) -> None:
+        """One turn through the running gateway; the scripted engine's answer is no matter here."""
+        argv = [str(self.binary), "agent", "--session-id", session, "--message", words, "--json"]
+        subprocess.run(argv, env=self.gateway_environment, capture_output=True, timeout=READY_S, check=False)
 
     @property
     def gateway_environment(self) -> dict[str, str]:
@@ -138,6 +164,11 @@ def test_a_running_gateway_gets_document_plugin_and_token(house: RealHouse) -> N
         again = house.totals("harness_sync", "-y")
         assert (again["success"], again["error"]) == (0, 0)
         first, *_ = house.decided("fix the roof")
+        synced = house.document.read_bytes()
+        said = house.watched("hello there", "hello again")
+        assert "2 messages in 2 sessions judged" in said
+        assert json.loads(house.document.read_bytes())["plugins"] == json.loads(synced)["plugins"]
+        assert not (house.folder / ".anvil" / "plugins" / "anvil-fire-logger").exists()
     # Only a gateway that was given the token is told what the router thinks; this router has no preset for edits.
     assert (first["reason"], first["intent"], first["modelOverride"]) == ("route", "bounded-edit", "chat")
     assert TOKEN not in house.said

@@ -57,14 +57,24 @@ class Site:
         (self.folder / "openclaw").write_text(text)
         (self.folder / "openclaw").chmod(0o755)
 
-    def sync(self, more: str = "", *, deploy: Callable[[], None] = gateway.in_step, **overrides: str) -> int:
+    def topology(self) -> str:
+        ports = {"fast": 30001, "heavy": 30002, "router": self.port}
+        return TOPOLOGY.format(root="/srv/anvil", engine="/bin/true", context=4096, chat='["fast-local"]', **ports)
+
+    def sync(
+        self,
+        more: str = "",
+        *,
+        deploy: Callable[[], None] = gateway.in_step,
+        dry: bool = False,
+        machine: str = "here",
+        **overrides: str,
+    ) -> int:
         """How many operations changed something; -1 when the run failed."""
         file = self.folder / "topology.toml"
-        ports = {"fast": 30001, "heavy": 30002, "router": self.port}
-        text = TOPOLOGY.format(root="/srv/anvil", engine="/bin/true", context=4096, chat='["fast-local"]', **ports)
-        file.write_text(text + more)
+        file.write_text(self.topology() + more)
         found = Checked(load.load(file, {}, str(file)), str(file))
-        hosts = [("@local", {"topology": found, "machine": "here"})]
+        hosts = [("@local", {"topology": found, "machine": machine})]
         given = {"allow_drift": "true"} if deploy is gateway.in_step else {}
         inventory = Inventory((hosts, {}), override_data={**given, "env_file": "none", **overrides})
         state = State(inventory, Config(FAIL_PERCENT=0), check_for_changes=True)
@@ -73,6 +83,8 @@ class Site:
         connect_all(state)
         try:
             add_deploy(state, deploy)
+            if dry:
+                return 0
             run_ops(state)
         except PyinfraError as error:
             self.error = str(error)
