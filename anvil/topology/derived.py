@@ -213,15 +213,22 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def work_class(topology: Topology, preset: str) -> str | None:
-    found = PRESET_CLASSES.get(preset) or dict(topology.router.settings.get("preset_classes") or {}).get(preset)
+    own = topology.router.settings.get("preset_classes")
+    found = PRESET_CLASSES.get(preset) or (own.get(preset) if isinstance(own, Mapping) else None)
     return str(found) if found else None
+
+
+def metered_classes(topology: Topology) -> tuple[str, ...]:
+    """The work classes that may cost money; what else stands there is for T09 and the router's decoder to refuse."""
+    found = topology.router.settings.get("metered_cloud")
+    return tuple(each for each in found if isinstance(each, str)) if isinstance(found, (list, tuple)) else ()
 
 
 def usable_tiers(topology: Topology, preset: str, denied: Collection[tuple[str, str]] = ()) -> tuple[str, ...]:
     """D3: the preset's tiers that the router may use for it. ``denied`` holds (tier, work class) of the live
     profile."""
     asked = work_class(topology, preset)
-    metered = topology.router.settings.get("metered_cloud") or ()
+    metered = metered_classes(topology)
     return tuple(
         tier
         for tier in active(topology).presets[preset]

@@ -44,8 +44,7 @@ def cloud_tiers_complete(topology: Topology) -> Iterator[Finding]:
 
 def metered_classes_known(topology: Topology) -> Iterator[Finding]:
     """T09: work classes, not presets; the plugin keeps turns of either for the native provider."""
-    metered = topology.router.settings.get("metered_cloud") or ()
-    yield from _classes("router.settings.metered_cloud", metered)
+    yield from _classes("router.settings.metered_cloud", topology.router.settings.get("metered_cloud", ()))
     known = (*dict.fromkeys((*_all_presets(topology), *derived.WORK_CLASSES)),)
     for name, gateway in topology.gateways.items():
         for value in gateway.plugin.cloud_classes if gateway.plugin else ():
@@ -56,7 +55,7 @@ def metered_classes_known(topology: Topology) -> Iterator[Finding]:
 
 def cloud_tiers_reachable(topology: Topology) -> Iterator[Finding]:
     """T10: without its class in metered_cloud the router never pays for a preset."""
-    metered = topology.router.settings.get("metered_cloud") or ()
+    metered = derived.metered_classes(topology)
     for preset, tiers in topology.presets.items():
         asked = derived.work_class(topology, preset)
         for name in tiers:
@@ -136,7 +135,7 @@ def _classes(table: str, values: object) -> Iterator[Finding]:
         if value in derived.WORK_CLASSES:
             continue
         hint = f"known: {', '.join(derived.WORK_CLASSES)}"
-        if value in derived.PRESET_CLASSES:
+        if isinstance(value, str) and value in derived.PRESET_CLASSES:
             hint = f"{value} is a preset, its work class is {derived.PRESET_CLASSES[value]}"
         yield error("T09", table, f"{value!r} is no work class; {hint}")
 

@@ -81,6 +81,8 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T09", "error", "router.settings.metered_cloud", "its work class is bounded-edit", {"router/settings/metered_cloud": ["quick-edit"]}),
     ("T09", "error", "router.settings.metered_cloud", "'x' is no work class; known: chat", {"router/settings/metered_cloud": ["x"]}),
     ("T09", "error", "router.settings.metered_cloud", "expected a list", {"router/settings/metered_cloud": "planning"}),
+    ("T09", "error", "router.settings.metered_cloud", "expected a list", {"router/settings/metered_cloud": True, "tiers/cloud": CLOUD, "presets/chat": ["cloud"]}),
+    ("T09", "error", "router.settings.metered_cloud", "['x'] is no work class", {"router/settings/metered_cloud": [["x"]]}),
     ("T09", "error", "gateways.mini.plugin.cloud_classes", "'x' is no preset and no work class; known: chat", {"gateways/mini/plugin/cloud_classes": ["x"]}),
     ("T10", "warn", "presets.review", 'add "review"', {"tiers/cloud": CLOUD, "presets/review": ["heavy-local", "cloud"]}),
     ("T11", "error", "serves.fast.volume", "'weight' is no volume", {"serves/fast/volume": "weight"}),
@@ -236,6 +238,29 @@ def test_swap_group_members_count_once() -> None:
 def test_a_card_may_be_shared_by_serves_of_different_modes() -> None:
     changes = {"serves/fast/gpu": "pro", "modes/flexibility/serves": ["fast"]}
     assert not [each for each in findings(changes) if each.code == "T08"]
+
+
+ODD: list[Any] = [True, 5, 0.5, "x", [], ["x"], [1], [["x"]], [{"a": 1}], {}, {"nightly": 1}, {"nightly": ["chat"]}]
+OPEN_KEYS = [
+    "metered_cloud",
+    "preset_classes",
+    "relay_timeout",
+    "decisions",
+    "limits",
+    "breaker",
+    "exhaustion_status",
+    "head_timeout_s",
+    "pins",
+]
+
+
+@pytest.mark.parametrize("key", OPEN_KEYS)
+def test_no_value_of_an_open_key_breaks_a_rule(key: str) -> None:
+    """The router's own decoder judges `router.settings`; the rules that look there must not fall over it."""
+    pool = {"tiers/cloud": CLOUD, "presets/nightly": ["cloud", "heavy-local"]}
+    for value in ODD:
+        found = findings({**pool, f"router/settings/{key}": value})
+        assert all(each.sentence for each in found)
 
 
 def test_missing_secrets_are_named_only_when_asked_for() -> None:
