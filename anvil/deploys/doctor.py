@@ -228,6 +228,8 @@ def _secrets(site: Site) -> Iterator[Line]:
         yield Line("FAIL", "secrets.env", held.error)
     elif stat.ok and not stat.has_mode("600"):
         yield Line("FAIL", "secrets.env", f"has mode {stat.mode}, not 600")
+    elif missing and stat.status == "absent" and doctor_router.never_released(site):
+        yield Line("WARN", "secrets.env", "is not there yet; full.py writes it")
     elif missing:
         yield Line("FAIL", "secrets.env", f"lacks {', '.join(missing)}")
     else:

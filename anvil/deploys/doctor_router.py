@@ -14,7 +14,7 @@ from anvil.deploys.secrets import SHORTEST_TOKEN
 from anvil.deploys.site import Site
 from anvil.hosts.files import FileText
 from anvil.hosts.ports import PortOwners
-from anvil.hosts.releases import answering, unreached
+from anvil.hosts.releases import ReleaseState, answering, unreached
 from anvil.hosts.secrets import SecretNames
 
 
@@ -24,7 +24,9 @@ def checks(site: Site) -> Iterator[Line]:
     release = site.built.artefacts.release
     place = router.reached_place(site, release)
     told = answering(host, place)
-    if not told.ok:
+    if not told.ok and never_released(site):
+        yield Line("WARN", "router", "nothing was released here yet; full.py brings it up")
+    elif not told.ok:
         yield Line("FAIL", "router", told.error or told.status)
     elif told.release != release.id:
         yield Line("FAIL", "router", f"runs release {told.release}, the inventory's is {release.id}")
@@ -37,6 +39,12 @@ def checks(site: Site) -> Iterator[Line]:
         yield from _address(site)
         yield from _asks_for_a_token(site)
     yield from _tokens(site)
+
+
+def never_released(site: Site) -> bool:
+    """A machine before its first deploy lacks what that deploy brings; one whose first promotion failed does not."""
+    state = host.get_fact(ReleaseState, f"{site.root}/router")
+    return state.status != "error" and not state.ids and not state.current
 
 
 def _restarts(site: Site) -> Iterator[Line]:

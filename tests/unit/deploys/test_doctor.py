@@ -43,6 +43,7 @@ def text(content: str) -> dict[str, Any]:
 
 def router_facts(**more: Any) -> dict[str, Any]:
     return {
+        "ReleaseState /srv/anvil/router": {"status": "ok", "ids": ["0" * 16]},
         "ComposeServices home-router": {"status": "ok", "services": {"router": RUNNING}},
         "PortOwners": {"status": "ok", "owners": {8000: {"container": "anvil-router", "addresses": ["100.64.0.10"]}}},
         "FileText /srv/anvil/router/current/router.toml": text(ASKS),
@@ -108,6 +109,22 @@ def test_another_release_and_none(answers: Callable[[HealthAnswer], None]) -> No
     assert told(doctor_router.checks, site(), router_facts())[0].startswith(f"FAIL router: runs release {'0' * 16}, ")
     answers(HealthAnswer(status="error", error="no answer"))
     assert told(doctor_router.checks, site(), router_facts())[0] == "FAIL router: no answer"
+
+
+def test_a_bare_machine_lacks_only_what_its_first_deploy_brings(answers: Callable[[HealthAnswer], None]) -> None:
+    answers(HealthAnswer(status="absent", error="nothing answers"))
+    bare = {"ReleaseState /srv/anvil/router": {"status": "absent"}}
+    assert told(doctor_router.checks, site(), router_facts(**bare))[0].startswith("WARN router: nothing was released")
+    names = {"SecretNames /srv/anvil/secrets.env": {"status": "ok"}}
+    absent, there = ({"FileStat /srv/anvil/secrets.env": {"status": each}} for each in ("absent", "ok"))
+    there["FileStat /srv/anvil/secrets.env"]["mode"] = "600"
+    assert told(doctor._secrets, site(), {**bare, **names, **absent}) == [
+        "WARN secrets.env: is not there yet; full.py writes it"
+    ]
+    stands = {"ReleaseState /srv/anvil/router": {"status": "ok", "current": "0" * 16}}
+    for facts in ({**bare, **names, **there}, {**stands, **names, **absent}):
+        (line,) = told(doctor._secrets, site(), facts)
+        assert line.startswith("FAIL secrets.env: lacks ANVIL_ROUTER_TOKEN"), line
 
 
 def test_a_short_token_on_loopback_is_a_warning(answers: Callable[[HealthAnswer], None]) -> None:
