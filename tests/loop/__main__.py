@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -39,7 +40,8 @@ def main(out: Path | None, port: int | None, engine_port: int | None) -> None:
         with alone(reports), _house(port or _free(1), engine_port or _free(2)) as house:
             claims = _run(house, reports, console)
     except (Failed, Unavailable, Busy, OSError) as problem:
-        click.echo(f"scripts/loop: {problem}", err=True)
+        for line in (str(problem), *getattr(problem, "__notes__", ())):
+            click.echo(f"scripts/loop: {line}", err=True)
         sys.exit(1)
     console.print(f"\n[green]loop: {claims} claims checked, all hold[/] in {monotonic() - begun:.0f} s")
 
@@ -66,29 +68,35 @@ def _run(house: House, reports: Path, console: Console) -> int:
     predicted = trusting.predict(loop, candidate, made.presets)
     trusting.promote(loop, candidate, predicted, made.served)
     trusting.change_serve(loop)
+    trusting.measure_again(loop)
     return loop.claims
 
 
 @contextmanager
 def _house(port: int, engine_port: int) -> Iterator[House]:
-    """A house in a folder of its own; nothing of it is left, however the block ends."""
+    """A house in a folder of its own; nothing of it is left, however the block ends. Raises Failed."""
     root = Path(tempfile.mkdtemp(prefix="anvil-loop-"))
     house = House(root, port, engine_port)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stopped)
     try:
         yield house
-    finally:
+    except BaseException as error:
+        try:
+            house.down()
+        except Failed as left:
+            error.add_note(str(left))
+        raise
+    else:
         house.down()
+    finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
 def _free(many: int) -> int:
-    """A port that is free, and the ones after it. The system's own choice may be taken again before it is used."""
+    """A port that is free, and the ones after it; below those that the system gives to connections that go out."""
     while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
+        port = random.randrange(20_000, 32_000, 2)
         if all(_bindable(port + more) for more in range(many)):
             return port
 

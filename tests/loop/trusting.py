@@ -61,10 +61,8 @@ def calibrate(loop: Loop) -> Path:
         (data / work_class).mkdir(parents=True)
         (data / work_class / "only.txt").write_text(f"{prompt}\n")
     before = loop.health()["config_hash"]
-    house = loop.house
-    urls = {FAST: f"http://127.0.0.1:{house.engine_port}/v1", HEAVY: f"http://127.0.0.1:{house.engine_port + 1}/v1"}
     common = ["calibrate", "--config", loop.config, "--out", candidate, "--force", "--eval-data", data]
-    confirmed = [f"--endpoint={tier}={url}" for tier, url in urls.items()]
+    confirmed = [f"--endpoint={tier}={_url(loop, tier)}" for tier in (FAST, HEAVY)]
     with judge.sitting(grade for _, _, grade in SCRIPT) as scripted:
         asked = [*common, *confirmed, "--judge", scripted.url, "--judge-model", judge.MODEL]
         refused = loop.anvil(*asked, code=2)
@@ -176,6 +174,39 @@ def change_serve(loop: Loop) -> None:
         "profile", "show", loop.config.with_name("profile.json"), "--config", loop.config, "--json"
     ).document
     loop.claim(len(rows["stale"]) == 2, "profile show lists both rows as stale", rows["stale"])
+
+
+def measure_again(loop: Loop) -> None:
+    """The tier that changed, and it alone: its rows are fresh again, the other's are kept as they are."""
+    loop.step("8. Measure the changed tier again: trust is back")
+    candidate = loop.reports / "candidate-2.json"
+    asked = [
+        "calibrate",
+        "--config",
+        loop.config,
+        "--out",
+        candidate,
+        "--force",
+        "--eval-data",
+        loop.reports / "prompts",
+    ]
+    asked += ["--tiers", HEAVY, f"--endpoint={HEAVY}={_url(loop, HEAVY)}", "--i-understand-this-calls-real-tiers"]
+    with judge.sitting([GOOD, GOOD]) as scripted:
+        ran = loop.anvil(*asked, "--judge", scripted.url, "--judge-model", judge.MODEL, "--json")
+    loop.claim(
+        (len(ran.document["rows"]), ran.document["kept"]) == (2, 2), "2 rows measured, 2 of the live profile kept"
+    )
+    found = loop.anvil(
+        "profile", "diff", loop.config.with_name("profile.json"), candidate, "--config", loop.config, "--json"
+    )
+    applied = {(row["tier_id"], row["work_class"]): row["candidate"]["applied"] for row in found.document["changed"]}
+    wanted = {(HEAVY, name): "allow" for name in PROMPTS}
+    loop.claim(applied == wanted, "promoted, both of heavy's verdicts would be allow again", applied)
+    loop.claim(found.document["stale"] == [], "no row of the new candidate is stale", found.document["stale"])
+
+
+def _url(loop: Loop, tier: str) -> str:
+    return f"http://127.0.0.1:{loop.house.engine_port + (tier == HEAVY)}/v1"
 
 
 def _served(found: dict[str, Any]) -> str:
