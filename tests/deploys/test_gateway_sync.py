@@ -65,7 +65,7 @@ class Site:
         self,
         more: str = "",
         *,
-        deploy: Callable[[], None] = gateway.in_step,
+        deploy: Callable[[], None] | None = None,
         dry: bool = False,
         machine: str = "here",
         **overrides: str,
@@ -75,14 +75,14 @@ class Site:
         file.write_text(self.topology() + more)
         found = Checked(load.load(file, {}, str(file)), str(file))
         hosts = [("@local", {"topology": found, "machine": machine})]
-        given = {"allow_drift": "true"} if deploy is gateway.in_step else {}
+        given = {"allow_drift": "true"} if deploy is None else {}
         inventory = Inventory((hosts, {}), override_data={**given, "env_file": "none", **overrides})
         state = State(inventory, Config(FAIL_PERCENT=0), check_for_changes=True)
         state.current_stage = StateStage.Prepare
         self.error = ""
         connect_all(state)
         try:
-            add_deploy(state, deploy)
+            add_deploy(state, deploy or gateway.in_step)
             if dry:
                 return 0
             run_ops(state)
