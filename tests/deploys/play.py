@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra.api import Config, Inventory, State
 from pyinfra.api.connect import connect_all, disconnect_all
+from pyinfra.api.deploy import add_deploy
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import add_op
 from pyinfra.api.operations import run_ops
@@ -47,6 +49,24 @@ def play(*operations: tuple[Any, dict[str, Any]], data: dict[str, Any] | None = 
     finally:
         disconnect_all(state)
     return run
+
+
+def play_deploy(deploy: Callable[[], None], on: tuple[str, dict[str, Any]], overrides: dict[str, str],
+                dry: bool = False) -> tuple[int, str]:  # fmt: skip
+    """What a deploy file would do to one host: how many operations changed something (-1: failed), and the error."""
+    state = State(Inventory(([on], {}), override_data=overrides), Config(FAIL_PERCENT=0), check_for_changes=True)
+    state.current_stage = StateStage.Prepare
+    connect_all(state)
+    try:
+        add_deploy(state, deploy)
+        if dry:
+            return 0, ""
+        run_ops(state)
+    except PyinfraError as error:
+        return -1, str(error)
+    finally:
+        disconnect_all(state)
+    return sum(each.operation_meta.did_change() for ops in state.ops.values() for each in ops.values()), ""
 
 
 def fact(cls: Any, *arguments: Any, data: dict[str, Any] | None = None) -> Any:

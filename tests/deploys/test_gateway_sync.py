@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyinfra.api import Config, Inventory, State
-from pyinfra.api.connect import connect_all, disconnect_all
-from pyinfra.api.deploy import add_deploy
-from pyinfra.api.exceptions import PyinfraError
-from pyinfra.api.operations import run_ops
-from pyinfra.api.state import StateStage
 
 from anvil.deploys import doctor_gateway, gateway
 from anvil.deploys.inventory import Checked
 from anvil.deploys.site import here
 from anvil.topology import load
+from tests.deploys.play import play_deploy
 from tests.deploys.test_full_local import OPENCLAW, TOPOLOGY
 from tests.deploys.test_gateway import router
 
@@ -74,24 +69,14 @@ class Site:
         file = self.folder / "topology.toml"
         file.write_text(self.topology() + more)
         found = Checked(load.load(file, {}, str(file)), str(file))
-        hosts = [("@local", {"topology": found, "machine": machine})]
         given = {"allow_drift": "true"} if deploy is None else {}
-        inventory = Inventory((hosts, {}), override_data={**given, "env_file": "none", **overrides})
-        state = State(inventory, Config(FAIL_PERCENT=0), check_for_changes=True)
-        state.current_stage = StateStage.Prepare
-        self.error = ""
-        connect_all(state)
-        try:
-            add_deploy(state, deploy or gateway.in_step)
-            if dry:
-                return 0
-            run_ops(state)
-        except PyinfraError as error:
-            self.error = str(error)
-            return -1
-        finally:
-            disconnect_all(state)
-        return sum(each.operation_meta.did_change() for ops in state.ops.values() for each in ops.values())
+        changed, self.error = play_deploy(
+            deploy or gateway.in_step,
+            ("@local", {"topology": found, "machine": machine}),
+            {**given, "env_file": "none", **overrides},
+            dry,
+        )
+        return changed
 
 
 @pytest.fixture

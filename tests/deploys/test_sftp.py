@@ -9,19 +9,21 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import paramiko
 import pytest
 
+from anvil.deploys import doctor, gateway, inventory
 from anvil.deploys.gateway_document import plugin_texts
 from anvil.hosts import sftp
 from anvil.hosts.json_file import Edit
 from anvil.hosts.sftp_document import document_by_sftp, folder_by_sftp
+from anvil.topology import load
 from tests.deploys import sshd
-from tests.deploys.play import Run, play
+from tests.deploys.play import Run, play, play_deploy
 from tests.deploys.test_full_local import REPO, TOKEN, TOPOLOGY
 from tests.deploys.test_gateway import editor
 
@@ -325,16 +327,30 @@ class Deploys:
         assert TOKEN not in self.said
         return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}
 
+    def play(self, deploy: Callable[[], None]) -> tuple[int, str]:
+        """The same in this process, without the command's own start."""
+        found = inventory.Checked(load.load(self.topology, {}, str(self.topology)), str(self.topology))
+        ((name, data),) = (host for host in inventory.over_ssh(found)["machines"] if host[0] == "mini")
+        quiet = {"ssh_look_for_keys": False, "ssh_allow_agent": False}
+        return play_deploy(deploy, (name, {**data, **quiet}), {"env_file": "none"})
+
 
 @pytest.fixture
 def deploys(remote: Remote, tmp_path: Path) -> Deploys:
     return Deploys(remote, tmp_path)
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("platform", ["linux", "windows"])
-def test_a_sync_writes_plugin_and_document_and_names_what_is_left(deploys: Deploys, home: Path, platform: str) -> None:
-    deploys.write(platform=platform)
+LEFT = (
+    "nothing was validated, restarted or read back", "openclaw config validate", "openclaw gateway restart",
+    "write ANVIL_ROUTER_TOKEN=<token> into ~/.openclaw/.env",
+)  # fmt: skip
+
+
+@pytest.mark.timeout(120)
+def test_a_sync_writes_plugin_and_document_and_names_what_is_left(
+    deploys: Deploys, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANVIL_ROUTER_TOKEN", TOKEN)
     deploys.remote.write(b"// mine\n{gateway: {port: 18789}}")
     code, report = deploys.run("harness_sync", "-y")
     assert code == 0, deploys.said
@@ -344,43 +360,53 @@ def test_a_sync_writes_plugin_and_document_and_names_what_is_left(deploys: Deplo
     text = deploys.remote.config.read_text(encoding="utf-8")
     assert text.startswith("// mine\n")
     assert str(folder) in text
-    for step in ("nothing was validated, restarted or read back", "openclaw config validate", "openclaw gateway restart",
-                 "write ANVIL_ROUTER_TOKEN=<token> into ~/.openclaw/.env"):  # fmt: skip
+    for step in LEFT:
         assert step in deploys.said
     assert not (deploys.remote.folder / ".env").exists()
-    if platform == "windows":
-        return
-    code, report = deploys.run("harness_sync", "-y")
-    assert (code, report["results"]["totals"]["success"]) == (0, 0)
-    code, _ = deploys.run("doctor")
-    assert code == 0, deploys.said
-    assert "gateway mini: in step — the document holds what the topology says" in deploys.said
-    assert "[WARN] mini: gateway mini: openclaw" in deploys.said
+
+    assert deploys.play(gateway.in_step) == (0, "")
+    assert deploys.play(doctor.printed) == (0, "")
+    assert "gateway mini: in step — the document holds what the topology says" in caplog.text
+    assert "[WARN] mini: gateway mini: openclaw" in caplog.text
+    _, problem = deploys.play(gateway.restarted)
+    assert "restart mini on the machine itself" in problem
+    assert TOKEN not in caplog.text
 
 
-def test_without_a_pinned_release_nothing_is_written(deploys: Deploys) -> None:
+def test_a_gateway_on_windows_is_asked_for_nothing(
+    deploys: Deploys, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANVIL_ROUTER_TOKEN", TOKEN)
+    monkeypatch.setattr("pyinfra.connectors.ssh.SSHConnector.run_shell_command", None)
+    deploys.write(platform="windows")
+    assert deploys.play(gateway.in_step) == (2, "")
+    assert all(step in caplog.text for step in LEFT)
+    assert mode(deploys.remote.config) == 0o600
+
+
+def test_without_a_pinned_release_nothing_is_written(
+    deploys: Deploys, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANVIL_ROUTER_TOKEN", TOKEN)
     deploys.write(version="")
     deploys.remote.write(b"{}")
-    code, _ = deploys.run("harness_sync", "-y")
-    assert code == 1
-    assert "gateways.mini.version" in deploys.said
-    assert 'version = "2026.9.6"' in deploys.said
+    changed, problem = deploys.play(gateway.in_step)
+    assert changed == -1
+    assert "gateways.mini.version" in problem
+    assert 'version = "2026.9.6"' in problem
     assert deploys.remote.config.read_bytes() == b"{}"
-    assert deploys.run("doctor")[0] == 1
-    assert "[FAIL] mini: gateway mini: in step" in deploys.said
+    assert deploys.play(doctor.printed)[0] == -1
+    assert "[FAIL] mini: gateway mini: in step" in caplog.text
 
 
-def test_a_restart_is_refused_with_what_to_do(deploys: Deploys) -> None:
-    assert deploys.run("harness_restart", "-y")[0] == 1
-    assert "restart mini on the machine itself" in deploys.said
-
-
-def test_a_server_with_neither_shell_nor_sftp_is_told(place: Path, remote: Remote, tmp_path: Path) -> None:
+def test_a_server_with_neither_shell_nor_sftp_is_told(
+    place: Path, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANVIL_ROUTER_TOKEN", TOKEN)
     closed = sshd.Sshd(place / "closed", "ForceCommand /bin/false")
     try:
         remote.server = closed
-        made = Deploys(remote, tmp_path)
-        assert made.run("harness_sync", "-y")[0] == 1
-        assert "gives neither a shell nor SFTP" in made.said
+        _, problem = Deploys(remote, tmp_path).play(gateway.in_step)
+        assert "gives neither a shell nor SFTP" in problem
     finally:
         closed.stop()
