@@ -21,6 +21,7 @@ from anvil.deploys.gateway_document import joined, judge
 from anvil.harness import openclaw
 from anvil.harness.json5_document import MAX_BYTES, parse
 from anvil.harness.openclaw_features import Features
+from anvil.harness.refusal import Refusal
 from anvil.hosts.json_file import Edit, json_file
 from tests.deploys import sshd
 from tests.deploys.play import Run, play
@@ -102,7 +103,7 @@ def test_it_is_joined_backed_up_and_then_in_step(owner: Owner, content: bytes, k
     (backup,) = (path for path in owner.folder.iterdir() if path != owner.config)
     assert (backup.read_bytes(), stat.S_IMODE(backup.stat().st_mode)) == (original, 0o640)
     assert (owner.config.owner(), stat.S_IMODE(owner.config.stat().st_mode)) == (sshd.user(), 0o640)
-    assert owner.sync().changed() == [False]
+    assert editor()(owner.config.read_bytes()).text is None
 
 
 COMMENT_IN_OURS = b"{models: {providers: {anvil: {models: [{id: 'gone', /* why */ name: 'x'}]}}}}"
@@ -125,12 +126,18 @@ COMMENT_IN_OURS = b"{models: {providers: {anvil: {models: [{id: 'gone', /* why *
         (b'{"agents": {"defaults": 3}}', "agents.defaults is a number, an object is needed; correct it by hand"),
     ],
 )
-def test_it_is_refused_and_left_as_it_is(owner: Owner, content: bytes, problem: str) -> None:
-    original = owner.write(content)
+def test_it_is_refused_with_what_to_do(content: bytes, problem: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        editor()(content)
+    assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [COMMENT_IN_OURS, b'{"gateway": {"port"', b'{"$include": "./base.json"}'])
+def test_what_is_refused_is_left_as_it_is(owner: Owner, content: bytes) -> None:
+    owner.write(content)
     run = owner.sync()
-    assert problem in run.error
-    assert str(owner.config) in run.error
-    assert owner.config.read_bytes() == original
+    assert run.error.startswith(f"{owner.config}: ")
+    assert owner.config.read_bytes() == content
     assert owner.names == ["openclaw.json"]
 
 
