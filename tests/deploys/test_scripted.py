@@ -31,6 +31,17 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return machine
 
 
+def test_what_lies_where_with_which_mode(up: Machine) -> None:
+    """5.1."""
+    (report,) = (up.root / "evidence" / "preflight").iterdir()
+    modes = {"compose.yaml": "640", "secrets.env": "600", ".lock": "600", str(report.relative_to(up.root)): "640"}
+    modes |= {"": "755", "router": "750", "router/releases": "750", "evidence": "750", "experiments": "750"}
+    assert {part: f"{(up.root / part).stat().st_mode & 0o777:o}" for part in modes} == modes
+    assert (up.root / "secrets.env").read_text() == f"ANVIL_ROUTER_TOKEN='{'t' * 32}'\n"
+    labels = up.containers()["vllm-fast"]["labels"]
+    assert report.name == f"fast-{labels['anvil.revision']}.json"
+
+
 @pytest.fixture
 def machine(up: Machine) -> Iterator[Machine]:
     """The serves up; what a test does to them is undone."""

@@ -296,6 +296,19 @@ def test_secrets_come_from_the_environment_first(tmp_path: Path) -> None:
     assert secrets.file_of("none") is None
 
 
+def test_the_env_file_is_the_first_that_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S1; `~/.anvil_env` may be a folder of something else."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert secrets.file_of("") is None
+    (tmp_path / ".env").write_text("A=1\n")
+    (tmp_path / ".anvil_env").mkdir()
+    assert secrets.file_of("") == tmp_path / ".env"
+    (tmp_path / ".anvil_env").rmdir()
+    (tmp_path / ".anvil_env").write_text("A=2\n")
+    assert secrets.file_of("") == tmp_path / ".anvil_env"
+    assert secrets.file_of("~/.env") == tmp_path / ".env"
+
+
 def test_a_redeploy_does_not_lose_a_secret() -> None:
     assert would_be_lost(["A", "B", "OLD"], ["A", "B"], ["A"]) == ["B"]
     assert would_be_lost(["A", "B"], ["A", "B"], ["A"], dropped=["B"]) == []

@@ -17,13 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyinfra.api.command import StringCommand
 
-from anvil.hosts.containers import ComposeServices, Container
+from anvil.hosts.cache import NamedByContainers, VolumeModels
+from anvil.hosts.containers import AttachedContainers, ComposeServices, Container, ContainerLogs
 from anvil.hosts.docker import DockerDaemon, documents
 from anvil.hosts.files import FileText
 from anvil.hosts.gpus import NvidiaGpus
+from anvil.hosts.images import ImagePresent
+from anvil.hosts.objects import DockerObject
 from anvil.hosts.ports import PortOwners
 from anvil.hosts.probe import Endpoint, Http
+from anvil.hosts.releases import RouterHealth
 from anvil.hosts.shell import captured, reading, script
+from anvil.hosts.weights import HfSnapshot
 
 
 def said(text: str, code: int = 0) -> list[str]:
@@ -144,6 +149,41 @@ def test_a_container_without_its_network_is_detached(
     assert ComposeServices().process(said(text)).of("fast").detached is detached
     after = f"clock 1\n{json.dumps([found], indent=2)}\nnetworks {existing}\n"
     assert Container().process(said(after)).container.detached is detached
+
+
+DOCKER_FACTS = (
+    ImagePresent, DockerObject, ContainerLogs, AttachedContainers, HfSnapshot, VolumeModels, NamedByContainers, RouterHealth,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fact", DOCKER_FACTS, ids=lambda fact: fact.__name__)
+@pytest.mark.parametrize(
+    ("text", "code", "status"),
+    [
+        ("", 127, "tool_missing"),
+        ("error during connect: Get http://docker: connection refused", 1, "daemon_down"),
+        ("", 124, "error"),
+        ("Got permission denied while trying to connect", 1, "error"),
+    ],
+)
+def test_every_fact_of_docker_tells_them_apart(fact: type, text: str, code: int, status: str) -> None:
+    """I12, 7.1; a result never fails the host, and says why."""
+    answer = fact().process(said(text, code))
+    assert answer.status == status
+    assert answer.error
+
+
+@pytest.mark.parametrize(
+    ("fact", "text"),
+    [
+        (ImagePresent, "[]\nError response from daemon: No such image: x"),
+        (DockerObject, "[]\nError response from daemon: network x not found"),
+        (DockerObject, "Error response from daemon: get x: no such volume"),
+        (RouterHealth, "Error response from daemon: No such container: anvil-router"),
+    ],
+)
+def test_what_is_not_there_is_absent(fact: type, text: str) -> None:
+    assert fact().process(said(text, 1)).status == "absent"
 
 
 def test_an_absent_container_is_absent() -> None:

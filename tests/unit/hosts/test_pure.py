@@ -61,6 +61,17 @@ def test_waiting_ends_at_the_limit_and_says_what_it_waited_for() -> None:
     assert wait(lambda: next(after), lambda line: None, lambda: "", 5, 0.01).state == "ready"
 
 
+def test_a_long_wait_says_something_every_fifteen_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """9.3: with the time that passed and the last line of the log."""
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("gevent.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    told: list[str] = []
+    looks = iter([*[Verdict(state="waiting", why="loading")] * 12, Verdict(state="ready")])
+    assert wait(lambda: next(looks), told.append, lambda: "shard 3 of 9", 900, 5.0).state == "ready"
+    assert told == [f"loading, {seconds} s: shard 3 of 9" for seconds in (15, 30, 45)]
+
+
 words = st.text(st.characters(exclude_characters="\0\n\r", exclude_categories=["Cs"]), max_size=20)
 
 
