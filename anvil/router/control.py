@@ -95,6 +95,8 @@ async def decisions(runtime: Runtime, request: Request) -> Plain | None:
     except BadQuery as error:
         raise Refusal(400, "invalid_request", str(error), reason="json", generic=True) from None
     if query.follow:
+        if request.http.method == "HEAD":
+            return Plain(200, b"", content_type="text/event-stream")
         await _follow(runtime, request, query)
         return None
     runtime.settle()

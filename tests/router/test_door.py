@@ -205,6 +205,14 @@ def test_a_refused_request_leaves_the_connection_usable_for_the_pipelined_next(g
     assert b"HTTP/1.1 200" in answer
 
 
+def test_a_head_of_a_stream_of_decisions_has_no_body_and_an_end(guarded: Running) -> None:
+    head = request("HEAD", "/v1/decisions?follow=1", body=b"")
+    answer = raw(guarded, head + request("GET", "/healthz", body=b""), wait=0.5)
+    first, second = answer.split(b"\r\n\r\n", 1)
+    assert b"content-type: text/event-stream" in first
+    assert second.startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize(("method", "path", "expected"), [("POST", "/nope", 404), ("GET", "/healthz", 200)])
 def test_a_large_body_nobody_takes_ends_the_connection_however_fast_it_came(
     guarded: Running, method: str, path: str, expected: int
