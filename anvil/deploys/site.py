@@ -119,6 +119,8 @@ def owner() -> str:
 
 def here() -> Site:
     """This host's site. Raises PyinfraError, before anything changes, when the run cannot be right."""
+    # `-vvv` would print what facts read, in base64: a gateway's own document may hold literal secrets (S2).
+    host.state.print_fact_output = False
     options.check()
     found: Checked = host.data.topology
     name: str = host.data.machine

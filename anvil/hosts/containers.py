@@ -19,10 +19,17 @@ _CLOCK = 'echo "clock $(date +%s)"\n'
 _NETWORKS = (
     f"""echo "networks $(limited {COMMAND_SECONDS} docker network ls -q --no-trunc 2>/dev/null | tr '\\n' ' ')"\n"""
 )
+# What a container runs with, its environment above all, stays on the host: it holds secrets.
+_SHAPE = (
+    '{"Name":{{json .Name}},"Image":{{json .Image}},"RestartCount":{{.RestartCount}},"Created":{{json .Created}},'
+    '"State":{{json .State}},"Config":{"Image":{{json .Config.Image}},"Labels":{{json .Config.Labels}}},'
+    '"HostConfig":{"NetworkMode":{{json .HostConfig.NetworkMode}}},'
+    '"NetworkSettings":{"Networks":{{json .NetworkSettings.Networks}}}}'
+)
 # A container may vanish between the two commands: then inspect exits 1 and the others still count.
 _SERVICES = f"""ids=$(limited {COMMAND_SECONDS} docker ps -aq --filter "label={PROJECT}=$1")
 code=$?; [ $code -eq 0 ] || {{ echo "$ids"; exit $code; }}
-{_NETWORKS}[ -z "$ids" ] || limited {COMMAND_SECONDS} docker inspect $ids || [ $? -eq 1 ]
+{_NETWORKS}[ -z "$ids" ] || limited {COMMAND_SECONDS} docker inspect -f "$2" $ids || [ $? -eq 1 ]
 """
 
 # docker's own states, and the three that are about us.
@@ -130,7 +137,7 @@ class ComposeServices(FactBase[ServicesAnswer]):
     """{service: state} of one compose project, stopped containers included."""
 
     def command(self, project: str) -> StringCommand:
-        return ask(_CLOCK + _SERVICES, project)
+        return ask(_CLOCK + _SERVICES, project, _SHAPE)
 
     def process(self, output: list[str]) -> ServicesAnswer:
         got = reading(output)
@@ -150,8 +157,8 @@ class Container(FactBase[ContainerAnswer]):
     """One container by name, whatever project it belongs to."""
 
     def command(self, container: str) -> StringCommand:
-        look = f'limited {COMMAND_SECONDS} docker inspect --type container -- "$1" || exit\n'
-        return ask(_CLOCK + look + _NETWORKS, container)
+        look = f'limited {COMMAND_SECONDS} docker inspect --type container -f "$2" -- "$1" || exit\n'
+        return ask(_CLOCK + look + _NETWORKS, container, _SHAPE)
 
     def process(self, output: list[str]) -> ContainerAnswer:
         got = reading(output)

@@ -15,7 +15,7 @@ import httpx
 from tests.rehearsal.lab import ROUTER, TOKEN, TOPOLOGY, Lab
 
 RATE = 20  # requests a second
-LONG_S = 12.0  # a stream that is on its way whenever a swap happens
+LONG_S = 6.0  # a stream that is on its way whenever a swap happens
 IMAGE = "anvil-rehearsal/python:3.11"
 # Answers at once; an answer streamed to someone who says "long" takes LONG_S seconds.
 ENGINE = r"""

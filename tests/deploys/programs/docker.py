@@ -139,7 +139,7 @@ def ran(words):
 
 
 def inspect(words):
-    names = [word for word in words if not word.startswith("-") and word != "container"]
+    names = [word for word in words if not word.startswith("-") and word not in ("container", after(words, "-f"))]
     found = rows()
     print(json.dumps([inspected(found.get(name) or gone("container", name)) for name in names]))
 
