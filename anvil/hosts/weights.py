@@ -12,9 +12,10 @@ from pyinfra.context import host
 from anvil.hosts.announce import announce, warn
 from anvil.hosts.docker import DockerDaemon, ask, classify
 from anvil.hosts.services import failing
-from anvil.hosts.shell import Answer, Commands, Struct, reading, streamed
+from anvil.hosts.shell import COMMAND_SECONDS, Answer, Commands, Struct, reading, streamed
 
 CACHE = "/root/.cache/huggingface"
+NO_IMAGE = 45  # Exit status of a look that could not be taken: nothing is run for it, least of all in a dry run.
 LOOK_SECONDS = 120  # A cold volume of many thousand files is walked once.
 PULL_SECONDS = 24 * 3600
 # Runs inside the image, which has a shell: the commit that the revision names, and what of it is there.
@@ -27,6 +28,11 @@ echo "bytes $(du -skL "snapshots/$commit" | cut -f1)"
 ls blobs/*.incomplete 2>/dev/null | sed "s/^/incomplete /"
 find "snapshots/$commit" -type l ! -exec test -e {{}} \\; -print | sed "s/^/broken /"
 find "snapshots/$commit" ! -type d -print | head -n 1 | sed "s/^/file /"
+"""
+_HAVE_IMAGE = f"""told=$(limited {COMMAND_SECONDS} docker image inspect "$2" 2>&1) || {{
+  code=$?
+  case $told in *'o such image'*) exit {NO_IMAGE} ;; *) printf '%s\\n' "$told"; exit $code ;; esac
+}}
 """
 # Two pulls into one cache dead-lock on the cache's own lock: ours is taken first. The token goes by name, on no argv.
 _PULL = f"""umask 077
@@ -88,10 +94,13 @@ class HfSnapshot(FactBase[SnapshotAnswer]):
     def command(self, volume: str, image: str, repo: str, revision: str) -> StringCommand:
         run = f"limited {LOOK_SECONDS} docker run --rm --pull never --network none --entrypoint sh -v"
         folder = repo.replace("/", "--")
-        return ask(f'{run} "$1:{CACHE}:ro" "$2" -c "$3" look "$4" "$5"', volume, image, _LOOK, folder, revision)
+        look = f'{run} "$1:{CACHE}:ro" "$2" -c "$3" look "$4" "$5"'
+        return ask(_HAVE_IMAGE + look, volume, image, _LOOK, folder, revision)
 
     def process(self, output: list[str]) -> SnapshotAnswer:
         got = reading(output)
+        if got.code == NO_IMAGE:
+            return SnapshotAnswer(status="absent", error="its image is not on this host, nothing can look")
         status, error = classify(got)
         if status != "ok":
             return SnapshotAnswer(status=status, error=error)
@@ -165,16 +174,23 @@ def weights_present(weights: Weights, root: str, refresh: bool = False) -> Comma
     if live.status in ("daemon_down", "tool_missing"):
         yield failing(f"{weights.repo}: {live.error}")
         return
-    size = host.get_fact(HubSize, *mine, weights.include, weights.exclude, root)
-    if blocked := no_room(size, host.get_fact(DockerDaemon).free_bytes):
+    unseen = live.status == "absent" and live.error
+    blocked = "" if unseen else _no_room_for(weights, root)
+    if blocked:
         announce(f"{weights.repo}: {blocked}")
         yield failing(f"{weights.repo}: {blocked}")
         return
-    if not size.ok:
-        warn(f"{weights.repo}: free space is not checked, the hub did not tell the size: {size.error}")
-    missing = f"{len(live.incomplete)} files are incomplete" if live.ok else "not in the volume"
+    missing = f"{len(live.incomplete)} files are incomplete" if live.ok else unseen or "not in the volume"
     announce(f"{weights.repo}: {'refreshed' if live.ok and live.complete else missing}")
     yield streamed(_PULL, root, f"{root}/weights-{weights.volume}.lock", *pull(weights))
+
+
+def _no_room_for(weights: Weights, root: str) -> str:
+    mine = (weights.volume, weights.image, weights.repo, weights.revision, weights.include, weights.exclude)
+    size = host.get_fact(HubSize, *mine, root)
+    if not size.ok:
+        warn(f"{weights.repo}: free space is not checked, the hub did not tell the size: {size.error}")
+    return no_room(size, host.get_fact(DockerDaemon).free_bytes)
 
 
 def pull(weights: Weights) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -184,6 +185,28 @@ def test_every_fact_of_docker_tells_them_apart(fact: type, text: str, code: int,
 )
 def test_what_is_not_there_is_absent(fact: type, text: str) -> None:
     assert fact().process(said(text, 1)).status == "absent"
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "error"),
+    [
+        ("Error response from daemon: No such image: vllm:1", "absent", "its image is not on this host"),
+        ("Cannot connect to the Docker daemon. Is the docker daemon running?", "daemon_down", "Is the docker"),
+    ],
+)
+def test_nothing_runs_to_look_at_weights_without_their_image(
+    told: str, status: str, error: str, tmp_path: Path
+) -> None:
+    """7.1: in a container of an image that is present."""
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\n[ "$1" = image ] || touch {tmp_path}/ran\necho "{told}" >&2\nexit 1\n')
+    docker.chmod(0o755)
+    line = HfSnapshot().command("cache", "vllm:1", "org/name", "main").get_raw_value()
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, text=True, check=True)
+    answer = HfSnapshot().process(done.stdout.splitlines())
+    assert (answer.status, error in answer.error) == (status, True)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_absent_container_is_absent() -> None:
