@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,6 +222,25 @@ def test_the_restart_reaches_the_login_path_only(gateway: Gateway) -> None:
     assert play((gateway_restarted, {**arguments, "login": False})).error
 
 
+@pytest.mark.parametrize(
+    ("listed", "problem"),
+    [
+        ('{"models": [{"key": "anvil/chat", "contextWindow": 1}]}', "anvil/chat has window 1, not 4096"),
+        ('{"models": []}', "anvil/chat has window none, not 4096"),
+        ("no list today", "anvil/chat has window none, not 4096"),
+    ],
+)
+def test_a_model_list_that_lacks_a_preset_is_told(
+    gateway: Gateway, listed: str, problem: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("anvil.hosts.gateway.READ_BACK_SECONDS", 0)
+    monkeypatch.setattr("anvil.hosts.gateway.PAUSE_SECONDS", 0.01)
+    (gateway.home / "models.json").write_text(listed)
+    assert play((gateway_in_step, {"login": True, "wanted": lambda: {"anvil/chat": 4096}})).error
+    assert f"gateway: {problem}" in caplog.text
+
+
 def test_a_gateway_that_applied_it_by_itself_is_not_restarted(gateway: Gateway) -> None:
     arguments = {"login": True, "wanted": lambda: {"anvil/chat": 4096}, "applies_itself": lambda: True, "why": "test"}
     assert play((gateway_restarted, arguments)).changed() == [False]
@@ -329,6 +349,17 @@ def test_a_router_that_refuses_the_token_or_is_not_there_is_told(caplog: pytest.
     assert "answers 401" in caplog.text
     assert play((answers_through, {**arguments, "base_url": "http://127.0.0.1:9/v1"})).error
     assert "connect" in caplog.text
+
+
+def test_a_router_that_never_answers_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("anvil.hosts.gateway.PROBE_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        base = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        assert play((answers_through, {"base_url": base, "presets": ("chat",), "token": "t", "exhausted": {}})).error
+    assert f"chat through {base}: curl: (28)" in caplog.text
 
 
 STATUS = {

@@ -80,6 +80,12 @@ def test_once_per_message_passes_and_leaves_no_trace(site: Watched, caplog: pyte
     assert (site.folder / "restarts").read_text().count("restarted") == 2
 
 
+def test_a_dry_run_changes_nothing(site: Watched) -> None:
+    assert site.sync(deploy=harness_verify.judged, dry=True) == 0
+    assert site.document.read_bytes() == ORIGINAL
+    assert site.is_as_before
+
+
 def test_a_second_fire_is_a_finding(site: Watched, caplog: pytest.LogCaptureFixture) -> None:
     site.fires(line(0), line(0), line(1))
     assert site.verify(messages="2"), caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,23 @@ def test_a_restart_reaches_the_command(path: Path, tmp_path: Path, monkeypatch: 
     arguments = {"login": False, "wanted": dict, "applies_itself": lambda: False, "why": "test"}
     assert play((gateway_restarted, arguments)).error == ""
     assert (tmp_path / "restarts").exists()
+
+
+@pytest.mark.parametrize("path", ["shasum"], indirect=True)
+def test_a_command_that_hangs_ends_the_run_and_not_the_day(
+    path: Path, tmp_path: Path, router: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no `timeout` on macOS: the connection's own limit counts."""
+    caplog.set_level("INFO")
+    (tmp_path / "home").mkdir()
+    site = Site(tmp_path / "home", router, monkeypatch)
+    (site.folder / "openclaw").write_text("#!/bin/sh\nexec sleep 20\n")
+    (site.folder / "openclaw").chmod(0o755)
+    monkeypatch.setenv("SHELL", "/bin/sh")
+    monkeypatch.setattr("anvil.deploys.gateway.CONNECTION_SECONDS", 1)
+    original = site.document.read_bytes()
+    started = time.monotonic()
+    assert site.sync() == -1
+    assert time.monotonic() - started < 15
+    assert "Command timed out after 1s" in caplog.text
+    assert site.document.read_bytes() == original
