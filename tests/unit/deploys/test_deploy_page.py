@@ -11,6 +11,7 @@ import pytest
 
 from anvil.cli import COMMANDS
 from anvil.deploys import options
+from tests.rehearsal.page import steps
 
 REPO = Path(__file__).resolve().parents[3]
 PAGE = (REPO / "docs" / "deploy.md").read_text()
@@ -42,3 +43,12 @@ def test_every_command_takes_its_options(line: str) -> None:
         command = command.commands[words.pop(0)]
     taken = {name for each in command.params for name in each.opts}
     assert {word for word in words if word.startswith("--")} <= taken
+
+
+def test_the_rehearsal_meets_every_command() -> None:
+    """One in a form that it does not recognise would be left out without a word."""
+    found = " ".join(" ".join(step.text.split()) for step in steps(PAGE) if step.kind == "sh")
+    written = re.findall(r"deploy/\w+\.py [^`\n]*|anvil [a-z]+ [a-z][^`\n#)]*|scripts/[a-z-]+", PAGE)
+    assert len(written) > 30
+    for words in written:
+        assert " ".join(words.split("  #")[0].split()) in found, words
