@@ -322,8 +322,7 @@ class Attempt:
             self._note_commit()
             if not self.exchange.started_stream:
                 await self.runtime.start_stream(self.exchange, self.entry)
-        self.exchange.sends += 1
-        began = time.perf_counter()
+        began = self.exchange.sent_at = time.perf_counter()
         await self.exchange.outlet.send(data)
         if (took := time.perf_counter() - began) > SLOW_SEND_S:
             self.exchange.caller_wait_s += took

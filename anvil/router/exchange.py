@@ -92,8 +92,7 @@ class Exchange:
         "policy",
         "received_at",
         "said",
-        "sends",
-        "sends_seen",
+        "sent_at",
         "served",
         "started_at",
         "started_stream",
@@ -130,8 +129,7 @@ class Exchange:
         self.trace_id: str | None = None
         self.caller_model: str | None = None
         self.urgency: str | None = None
-        self.sends = 0
-        self.sends_seen = 0
+        self.sent_at = 0.0  # perf_counter of the last frames of a stream
         self.finished_at = 0.0
         self.connection: Connection | None = None
         # text of the answer so far, kept only for an observer that wants it (21.4)

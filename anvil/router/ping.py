@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 from anvil.router.exchange import CallerGone, Exchange
@@ -25,16 +26,19 @@ class Pinger:
         self._runtime = runtime
         self._exchange = exchange
         self._every = every
+        self._quiet_since = time.perf_counter()
         self._task = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
         exchange = self._exchange
         with contextlib.suppress(CallerGone):
             while True:
-                await asyncio.sleep(self._every)
-                if exchange.sends != exchange.sends_seen:
-                    exchange.sends_seen = exchange.sends
+                quiet_since = max(exchange.sent_at, self._quiet_since)
+                left = quiet_since + self._every - time.perf_counter()
+                if left > 0:
+                    await asyncio.sleep(left)
                     continue
+                self._quiet_since = time.perf_counter()
                 if not exchange.started_stream:
                     exchange.pinged = True
                     await self._runtime.start_stream(exchange, None)

@@ -35,6 +35,15 @@ def test_pings_keep_a_held_answer_alive_and_are_recorded(tier: Tiers, router: Ro
     assert running.last()["served_tier"] == "fast-local"
 
 
+def test_comments_fill_a_live_stream_as_often_as_the_tier_is_silent(tier: Tiers, router: Routers) -> None:
+    talk = t.sse(t.chunk({"content": "a"}), 2.6, t.chunk({"content": "b"}), t.chunk(finish="stop"), t.DONE)
+    running = router(config_toml(tier_toml("fast-local", tier(lambda _: talk).url), router="hold_ping_s = 1"))
+    body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    told = running.client.post("/v1/chat/completions", json=body).text
+    assert told.count(": anvil\n\n") == 2
+    assert not running.last()["pinged"]  # the answer had begun, so the status was still the tier's
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
 def test_a_failure_after_a_ping_is_an_error_event_under_200(tier: Tiers, router: Routers, path: str) -> None:
     bad = tier(lambda _: t.Script([1.4, *t.response(500, b"x").steps]))
