@@ -18,7 +18,18 @@ def differing(live: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
     return "; ".join(_change(key, live.get(key), wanted.get(key)) for key in keys)[:_LONGEST]
 
 
+def _cards(deploy: Any) -> str:
+    """The UUIDs of a service's cards."""
+    try:
+        devices = deploy["resources"]["reservations"]["devices"]
+        return ",".join(card for device in devices for card in device["device_ids"])
+    except (KeyError, TypeError):
+        return "none"
+
+
 def _change(key: str, live: Any, wanted: Any) -> str:
+    if key == "deploy" and _cards(live) != _cards(wanted):
+        return f"gpu: {_cards(live)} -> {_cards(wanted)}"
     if isinstance(live, Sequence) and isinstance(wanted, Sequence) and not isinstance(live, str):
         changed = _words([str(word) for word in live], [str(word) for word in wanted])
         return changed if key in _COMMANDS and changed.startswith("-") else f"{key}: {changed}"
