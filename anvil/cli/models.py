@@ -147,7 +147,7 @@ def _json(row: index.Row) -> dict[str, Any]:
 @click.option("--token-env", metavar="NAME", help="Variable that holds the hub's token.")
 @click.option("--image", help="Image with `hf`.  [default: of a serve that uses the volume]")
 @click.option(
-    "--root", default="/srv/anvil", show_default=True, help="Where the volume's lock lies; as deploys have it."
+    "--root", help="Where the volume's lock lies.  [default: /srv/anvil as deploys have it, else ~/.cache/anvil]"
 )
 @click.option("--dry-run", is_flag=True, help="Print the command.")
 @topology_file.option
@@ -155,8 +155,8 @@ def _json(row: index.Row) -> dict[str, Any]:
 @click.pass_obj
 def pull(
     call: pulling.Call | None, /, repo: str, name: str, host: str | None, token_env: str | None, image: str | None,
-    root: str, dry_run: bool, topology: Path | None, revision: str, include: tuple[str, ...], exclude: tuple[str, ...],
-    as_json: bool,
+    root: str | None, dry_run: bool, topology: Path | None, revision: str, include: tuple[str, ...],
+    exclude: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Download REPO into a docker volume with `hf`, one pull per volume at a time. Exits with docker's code."""
     token = os.environ.get(token_env, "").strip() if token_env else ""
@@ -182,7 +182,9 @@ def pull(
         return
     try:
         reach = machine_shell.reach(host, site) if host else None
-        code = pulling.pulled(wanted, token, os.environ, reach, root.rstrip("/"), call or pulling.call)
+        code = pulling.pulled(
+            wanted, token, os.environ, reach, root.rstrip("/") if root else None, call or pulling.call
+        )
     except pulling.ToolMissing as error:
         raise stop(str(error), MISSING_PROGRAM) from None
     except (pulling.Busy, OSError) as error:

@@ -15,15 +15,19 @@ from anvil.lab.machine_shell import Reach
 
 CACHE = "/root/.cache/huggingface"
 LOCK_SECONDS = 30
+ROOT = "/srv/anvil"  # where deploys have a volume's lock, on a machine that has met one
+OWN = ".cache/anvil"  # below the home folder, on one that has not
 BUSY = 12
 _STDERR = 2
 # The token arrives as the first line of stdin, so that neither it nor its variable's name is on any command line.
 _REMOTE = """IFS= read -r HF_TOKEN || HF_TOKEN=
 export HF_TOKEN
 command -v docker >/dev/null || exit 127
-exec 9>>"$1" || exit 1
+lock=$1
+[ -z "$3" ] || [ -d "${lock%/*}" ] || { mkdir -p "$HOME/$3" && lock=$HOME/$3/${lock##*/}; }
+exec 9>>"$lock" || exit 1
 flock -w "$2" 9 || exit 12
-shift 2
+shift 3
 exec "$@" </dev/null
 """
 
@@ -56,9 +60,10 @@ def argv(pull: Pull) -> list[str]:
     return [*run, pull.image, "download", pull.repo, "--revision", pull.revision, *patterns]
 
 
-def remote_argv(pull: Pull, reach: Reach, root: str) -> list[str]:
+def remote_argv(pull: Pull, reach: Reach, root: str | None) -> list[str]:
     """The same on another machine, under the lock that deploys take there."""
-    return reach(["sh", "-c", _REMOTE, "anvil-pull", lock_name(root, pull), str(LOCK_SECONDS), *argv(pull)])
+    told = [lock_name(root or ROOT, pull), str(LOCK_SECONDS), "" if root else OWN]
+    return reach(["sh", "-c", _REMOTE, "anvil-pull", *told, *argv(pull)])
 
 
 def lock_name(root: str, pull: Pull) -> str:
@@ -74,17 +79,27 @@ def call(words: Sequence[str], environ: Mapping[str, str], given: bytes | None) 
 
 
 def pulled(
-    pull: Pull, token: str, environ: Mapping[str, str], reach: Reach | None, root: str, call: Call = call
+    pull: Pull, token: str, environ: Mapping[str, str], reach: Reach | None, root: str | None, call: Call = call
 ) -> int:
-    """docker's exit code. The child gets no other secret than HF_TOKEN. Raises Busy, ToolMissing, OSError."""
+    """docker's exit code. The child gets no other secret than HF_TOKEN. Raises Busy, ToolMissing, OSError.
+
+    ``root``: the folder of the lock; None is ROOT where there is one, else OWN of whoever pulls.
+    """
     keep = {name: environ[name] for name in ("PATH", "HOME", "DOCKER_HOST", "SSH_AUTH_SOCK") if name in environ}
     if reach is not None:
         code = call(remote_argv(pull, reach, root), keep, token.encode() + b"\n")
         if code == BUSY:
             raise Busy(f"another pull into {pull.volume} is running there")
         return code
-    with locked(Path(lock_name(root, pull))):
+    with locked(Path(lock_name(root or _root(Path.home()), pull))):
         return call(argv(pull), {**keep, "HF_TOKEN": token}, None)
+
+
+def _root(home: Path) -> str:
+    if os.path.isdir(ROOT):
+        return ROOT
+    (home / OWN).mkdir(parents=True, exist_ok=True)
+    return str(home / OWN)
 
 
 @contextmanager

@@ -53,9 +53,9 @@ def applied(recipe: Recipe, wanted: Wanted, topology: Topology | None) -> Applie
 
     Raises NotApplicable.
     """
-    if topology is not None:
-        _check(topology, wanted)
     name = wanted.name or slug(recipe.model)[:31].strip("-")
+    if topology is not None:
+        _check(topology, wanted._replace(name=name))
     table = _table(recipe, wanted, _volume(topology, wanted))
     try:
         serve: Serve = msgspec.convert(table, Serve)

@@ -112,3 +112,20 @@ def test_two_pulls_into_one_volume_do_not_meet(tmp_path: Path) -> None:
     assert waits == [0.5, 0.5]
     with pull.locked(lock):
         pass
+
+
+def test_a_machine_that_has_met_no_deploy_has_the_lock_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "ROOT", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run("a/b", "--volume", "cache", "--image", "i", child=Child()).exit_code == 0
+    assert [path.name for path in (tmp_path / ".cache/anvil").iterdir()] == ["weights-cache.lock"]
+    (tmp_path / ".cache/anvil/weights-cache.lock").unlink()
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "docker").chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    script = pull.remote_argv(WANTED, machine_shell.reach("box", None), None)[-1]
+    done = subprocess.run(["sh", "-c", script], input=b"\n", env=environ, timeout=20, check=False)
+    assert done.returncode == 7
+    assert (tmp_path / ".cache/anvil/weights-cache.lock").is_file()

@@ -117,6 +117,14 @@ def test_a_place_that_is_not_there_is_refused(wanted: apply.Wanted, problem: str
     assert problem in str(caught.value)
 
 
+def test_a_name_made_of_the_model_is_not_taken_twice() -> None:
+    unnamed = FORGE._replace(name=None)
+    name = apply.applied(SHIPPED[0], unnamed, topology()).name
+    taken = msgspec.structs.replace(topology(), serves={**topology().serves, name: topology().serves["fast"]})
+    with pytest.raises(apply.NotApplicable, match=f"serves.{name} is there already; give another --name"):
+        apply.applied(SHIPPED[0], unnamed, taken)
+
+
 def test_a_recipe_without_a_window_is_refused() -> None:
     with pytest.raises(apply.NotApplicable, match=r"serve\.context_tokens: missing"):
         apply.applied(recipe("vllm", context_tokens=None), FORGE, None)
