@@ -31,6 +31,7 @@ from anvil.hosts.services import (
     service_up,
 )
 from anvil.hosts.shell import Commands
+from anvil.hosts.supervisor import argv_of, folder_of
 from anvil.render.services import ServiceSpec
 
 MIB_PER_GB = 1e9 / 2**20
@@ -185,10 +186,21 @@ def everything_up(site_name: str, results: Mapping[str, OperationMeta]) -> Comma
 
 
 def _live_definitions(site: Site) -> Mapping[str, Any]:
-    """The services of the compose file on the host, to say what differs; anything unreadable says nothing."""
-    if site.by_process or site.made.compose_text is None:
+    """The services as the host's own files define them, to say what differs; anything unreadable says nothing."""
+    if site.by_process:
+        return {name: found for name in site.topology.serves if (found := _live_process(site, name))}
+    if site.made.compose_text is None:
         return {}
     return _definitions(host.get_fact(FileText, f"{site.root}/compose.yaml").text)
+
+
+def _live_process(site: Site, name: str) -> Mapping[str, Any]:
+    """Only the command line: a launcher's other lines hold the names of secrets, and quoted values."""
+    if site.spec(name) is None:
+        return {}
+    argv = argv_of(host.get_fact(FileText, f"{folder_of(site.root)}/programs/{name}.sh").text)
+    wanted = next(each for each in site.made.processes if each.name == name)
+    return {**msgspec.to_builtins(wanted), "argv": argv} if argv else {}
 
 
 def _definitions(text: str) -> Mapping[str, Any]:

@@ -109,6 +109,7 @@ def program(definition: ProcessDefinition) -> Program:
         cwd=definition.cwd,
         secrets=definition.secret_env,
         stop_timeout_s=definition.stop_timeout_s,
+        restart=definition.restart,
     )
 
 

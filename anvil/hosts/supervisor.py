@@ -41,7 +41,7 @@ files=programs/*.conf
 class Program(Struct, frozen=True, kw_only=True):
     """One process as it should run. `secrets` are names read from `<root>/secrets.env` and exported to it alone.
 
-    A process that ends within `steady_s` of its start counts as failed to start.
+    A process that ends within `steady_s` of its start counts as failed to start. `restart` is docker's word for it.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Program(Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     stop_timeout_s: int = 60
     steady_s: int = 1
+    restart: str = "unless-stopped"
 
 
 def folder_of(root: str) -> str:
@@ -69,13 +70,14 @@ def usable_root(root: str) -> str:
 def program_conf(root: str, program: Program) -> str:
     """supervisord's section: restarted like a container with a restart policy, started only when a deploy says so."""
     folder = folder_of(root)
+    again = {"no": "false", "on-failure": "unexpected"}.get(program.restart, "true")
     return f"""\
 ; Written by anvil; a deploy overwrites it.
 [program:{program.name}]
 command=/bin/sh {folder}/programs/{program.name}.sh
 directory={folder}
 autostart=false
-autorestart=true
+autorestart={again}
 startsecs={program.steady_s}
 startretries=10
 stopsignal=TERM
@@ -105,3 +107,12 @@ mv -f {marker}.new {marker}
 {secrets}{exports}cd {shlex.quote(program.cwd)} || exit 1
 exec {shlex.join(program.argv)}
 """
+
+
+def argv_of(text: str) -> list[str]:
+    """The command line of a launcher, [] when it has none."""
+    words = text.partition(" || exit 1\nexec ")[2]
+    try:
+        return shlex.split(words)
+    except ValueError:
+        return []

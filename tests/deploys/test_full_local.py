@@ -221,6 +221,7 @@ def test_from_nothing_to_a_live_router_and_back(house: House) -> None:
     assert second != first
     assert (house.starts("heavy"), house.starts("router")) == (heavy, router)
     assert int(house.starts("fast")) == int(fast) + 1
+    assert ": -c 4096 -> 2048\n" in house.said
     assert (house.evidence()[-1]["outcome"], house.evidence()[-1]["path"]) == ("DONE", "hup")
 
     house.totals("rollback", "-y")

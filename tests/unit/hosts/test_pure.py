@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from anvil.hosts.probe import EndpointAnswer
 from anvil.hosts.readiness import Expectation, Verdict, judge, wait
 from anvil.hosts.releases import ReleaseFiles, ReleaseState, health
 from anvil.hosts.secrets import SecretNames
-from anvil.hosts.supervisor import Program, launcher, program_conf
+from anvil.hosts.supervisor import Program, argv_of, launcher, program_conf
 from anvil.hosts.weights import _LOOK, CACHE, HfSnapshot
 from tests.unit.hosts.test_facts import run, said
 
@@ -85,12 +86,25 @@ def test_a_launcher_hands_every_word_on_as_it_is(
     done = subprocess.run(["sh", "-c", launcher(str(root), program, "rev", "env")], capture_output=True, check=True)
     assert done.stdout.decode() == f"{argument}|end"
     assert (root / "supervisor" / "run" / "p").read_text() == "rev env 1\n"
+    assert argv_of(launcher(str(root), program, "rev", "env")) == list(program.argv)
 
 
 def test_the_settings_of_a_program_hold_fixed_words_only() -> None:
     program = Program(name="p", argv=("x", "; rm", "%(ENV_HOME)s"), env={"A": "%"}, cwd="/")
+    lines = msgspec.structs.replace(program, argv=("sh", "-ec", 'a\nexec "$@"', "anvil-prestart", "it's"))
+    assert argv_of(launcher("/r", lines, "rev", "env")) == list(lines.argv)
+    assert argv_of("") == argv_of("#!/bin/sh\n") == argv_of("cd / || exit 1\nexec 'x") == []
     assert "%" not in program_conf("/srv/anvil", program)
     assert "; rm" not in program_conf("/srv/anvil", program)
+
+
+@pytest.mark.parametrize(
+    ("restart", "again"),
+    [("no", "false"), ("on-failure", "unexpected"), ("always", "true"), ("unless-stopped", "true")],
+)
+def test_a_process_is_restarted_as_a_container_would_be(restart: str, again: str) -> None:
+    program = Program(name="p", argv=("x",), env={}, cwd="/", restart=restart)
+    assert f"\nautorestart={again}\n" in program_conf("/srv/anvil", program)
 
 
 def test_release_state(tmp_path: Path) -> None:
