@@ -20,9 +20,7 @@ from anvil.topology.model import Topology
 SCHEMA_FILE = "topology.schema.json"
 SHORTEST_TOKEN = 24  # characters (contract operations.md 18, S4)
 ENV_FILES = (".anvil_env", ".env")
-STALE = (
-    "the serve is no longer what was measured and an allow counts as allow-with-verify; `anvil calibrate` anew"
-)
+STALE = "the serve is no longer what was measured and an allow counts as allow-with-verify; `anvil calibrate` anew"
 
 
 class Held(Struct, frozen=True):
