@@ -55,7 +55,7 @@ _told: WeakKeyDictionary[State, dict[tuple[str, bool, str | None], Known]] = Wea
 
 
 class Way(Struct, frozen=True):
-    """The router as a gateway reaches it (with /v1), the token it shows there, and what is offered for it."""
+    """The router as a gateway reaches it (its OpenAI base), the token it shows there, and what is offered for it."""
 
     base_url: str
     token: str
@@ -165,8 +165,8 @@ def way(site: Site, gateway: Gateway) -> Way:
     live = {} if options.flag("overwrite_url", False) or options.flag("overwrite", False) else _provider(gateway)
     names = site.topology.router.token
     token = site.built.held.values[names[0]].unmask() if names and names[0] in site.built.held.values else ""
-    base = _written(live.get("baseUrl")) or gateway.router_url
-    base = f"{base.rstrip('/').removesuffix('/v1')}/v1"
+    declared_url = f"{gateway.router_url.rstrip('/').removesuffix('/v1')}/v1"
+    base = _written(live.get("baseUrl")).rstrip("/") or declared_url
     key = _written(live.get("apiKey")) or token
     declared = windows_of(site.topology)
 

@@ -202,3 +202,7 @@ def test_the_way_is_the_one_that_the_document_says(site: Site, caplog: pytest.Lo
     assert site.sync() == -1
     assert "answers 401" in caplog.text
     assert "stale" not in caplog.text
+    live["baseUrl"] = f"http://127.0.0.1:{site.port - 1}/elsewhere"
+    site.document.write_text(json.dumps({"models": {"providers": {"anvil": {**live, "models": []}}}}))
+    assert site.sync() == -1
+    assert "/elsewhere" in caplog.text
