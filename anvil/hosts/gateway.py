@@ -50,7 +50,7 @@ def router_reachable(base_url: str, presets: tuple[str, ...], release: str, toke
     """
     See the router from the gateway: the expected release, and presets offered for this token. Changes nothing.
 
-    + base_url: with /v1
+    + base_url: as a client is told it, normally with /v1
     + presets: the topology's; those that the live profile leaves no tier for are named, and fail only all together
     + release: the release that must answer, "" = any
     """
