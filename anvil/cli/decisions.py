@@ -22,6 +22,8 @@ from anvil.router.decisions.record import ID_PATTERN, Decision, decode
 from anvil.router.decisions.story import tell
 
 CONNECT_SECONDS: Final = 4.0
+# a page of 1000 records takes a busy router far less
+ANSWER_SECONDS: Final = 10.0
 # longer than the comment a quiet follow stream sends every 15 s
 SILENCE_SECONDS: Final = 40.0
 RETRY_SECONDS: Final = 2.0
@@ -72,7 +74,7 @@ def _client(url: str, token_env: str) -> httpx.Client:
 
 def _get(client: httpx.Client, path: str, token_env: str) -> httpx.Response:
     try:
-        answer = client.get(path)
+        answer = client.get(path, timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
     except httpx.HTTPError as error:
         raise _unreachable(client, error) from None
     return _checked(answer, token_env)

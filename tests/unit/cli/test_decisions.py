@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -368,3 +369,15 @@ def test_what_is_no_id_exits_2() -> None:
     result = run(explain, "req_123")
     assert result.exit_code == 2
     assert "not a decision id" in result.stderr
+
+
+def test_a_router_that_hangs_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        results = [
+            CliRunner().invoke(decisions, ["--url", url]),
+            CliRunner().invoke(explain, [ID, "--url", url]),
+        ]
+    assert [result.exit_code for result in results] == [3, 3]
+    assert all("no router answers" in result.stderr for result in results)
