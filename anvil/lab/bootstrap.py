@@ -17,7 +17,8 @@ TIERS = {"frontier": "cloud", "heavy": "heavy-local", "fast": "fast-local"}
 def rows(parent: Path, tiers: Mapping[str, str] = TIERS) -> list[Row]:
     """One row per (tier, class) of every evaluation below ``parent``.
 
-    tiers: label -> tier id. Raises BadEvaluation for anything malformed and for a label that is not mapped.
+    tiers: label -> tier id. Raises BadEvaluation for anything malformed, for a label that is not mapped, and for a
+    mapped one that no answer has.
     """
     graded: dict[tuple[str, str, str], list[tuple[Path, JudgeRow]]] = defaultdict(list)
     for folder in evaluation.evaluations(parent):
@@ -27,6 +28,9 @@ def rows(parent: Path, tiers: Mapping[str, str] = TIERS) -> list[Row]:
             if row.label not in tiers:
                 raise BadEvaluation(f"{folder}: label {row.label!r} has no tier; give --map {row.label}=TIER")
             graded[tiers[row.label], name.work_class, row.label].append((folder, row))
+    labels = {label for *_, label in graded}
+    if strangers := sorted(set(tiers) - set(TIERS) - labels):
+        raise BadEvaluation(f"--map {strangers[0]}: no answer has this label; there are: {', '.join(sorted(labels))}")
     _refuse_two_labels(set(graded))
     return [_row(*key, found) for key, found in sorted(graded.items())]
 

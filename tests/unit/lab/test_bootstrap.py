@@ -95,6 +95,7 @@ def test_every_fault_of_the_data_exits_2_and_writes_nothing(tmp_path: Path) -> N
         (("--replay", EVALS, "--out", "missing/p.json"), "give --mkdir"),
         (("--replay", EVALS, "--out", "taken.json"), "give --force"),
         (("--replay", EVALS, "--out", "p.json", "--map", "heavy"), "wanted NAME=VALUE"),
+        (("--replay", EVALS, "--out", "p.json", "--map", "haevy=big"), "there are: fast, frontier, heavy"),
         (("--replay", EVALS, "--out", "p.json", "--map", "heavy=cloud"), "both mean tier cloud"),
         (("--replay", EVALS), "--out"),
     ],
