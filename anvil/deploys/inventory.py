@@ -19,7 +19,11 @@ from pyinfra.api.exceptions import PyinfraError
 
 from anvil.deploys import secrets
 from anvil.deploys.options import as_typed, option
+from anvil.render.artefacts import ReadBackError, render
+from anvil.render.engine import TemplatesMissing
+from anvil.render.env import Secrets
 from anvil.topology import check, derived, load
+from anvil.topology.finding import Finding
 from anvil.topology.model import Machine, Topology
 
 Host = tuple[str, dict[str, Any]]
@@ -50,12 +54,27 @@ def checked(default: str) -> Checked:
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         raise PyinfraError("\n".join(check.lines(errors, str(file))))
-    for line in check.lines([finding for finding in findings if finding.level == "warn"], str(file)):
+    warnings = [finding for finding in findings if finding.level == "warn"]
+    for line in check.lines([*warnings, *_read_back(topology, str(file))], str(file)):
         print(f"WARN {line}", file=sys.stderr)  # noqa: T201 - pyinfra's own log is not set up yet
     found = Checked(topology, str(file))
     _refuse_without_secrets(found, _typed())
     _ask_nothing(_typed())
     return found
+
+
+def _read_back(topology: Topology, file: str) -> Sequence[Finding]:
+    """R1-R3 before anything connects: what would land on the machines, in this run's mode, read by its consumers.
+
+    Returns the warnings. Raises PyinfraError.
+    """
+    mode = as_typed(_typed()).get("mode")
+    try:
+        return render(derived.in_mode(topology, mode if mode in topology.modes else None), Secrets()).findings
+    except ReadBackError as error:
+        raise PyinfraError("\n".join(check.lines(error.findings, file))) from None
+    except TemplatesMissing as error:
+        raise PyinfraError(str(error)) from None
 
 
 def refuse_missing(inventory: str, words: Sequence[str]) -> None:

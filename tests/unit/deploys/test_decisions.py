@@ -18,6 +18,7 @@ from anvil.render.artefacts import Release, render
 from anvil.render.env import Secrets
 from anvil.topology import load
 from anvil.topology.model import Multiplexer, Topology
+from tests.unit.topology.example import EXAMPLE
 
 TEXT = """
 schema = "anvil.topology/v1"
@@ -121,6 +122,22 @@ def test_a_wrong_topology_is_one_clear_line_a_problem(tmp_path: Path, monkeypatc
     file.write_text("schema = ")
     with pytest.raises(PyinfraError, match="not TOML"):
         inventory.checked("inventory/topology.toml")
+
+
+def test_what_the_router_would_refuse_is_refused_before_connecting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """R1 with file and table, R3 as a warning, all while the inventory loads (operations.md 4)."""
+    file = tmp_path / "t.toml"
+    monkeypatch.setenv("ANVIL_TOPOLOGY", str(file))
+    text = EXAMPLE.read_text()
+    file.write_text(text.replace("exhaustion_status", "exhaustion_statsu"))
+    with pytest.raises(PyinfraError, match=r"t\.toml: router\.settings: .*exhaustion_statsu.*\(R1\)"):
+        inventory.checked("inventory/topology.toml")
+    file.write_text(text.replace("trust_remote_code = true", 'trust_remote_code = true\nextra_args = ["--no-such"]'))
+    assert inventory.checked("inventory/topology.toml").topology.serves["fast"].extra_args == ("--no-such",)
+    assert "WARN" in (said := capsys.readouterr().err)
+    assert f"{file}: serves.fast: --no-such is not a flag of the engine release" in said
 
 
 def test_a_key_that_is_not_there_is_named_with_its_table(tmp_path: Path) -> None:
