@@ -25,7 +25,7 @@ HEALTH_S = 1.5
 # What engines answer until their model is loaded; a resident has loaded its own.
 STILL_LOADING = 503
 # What an engine may want to know of the caller; its own credentials are not ours to give.
-FORWARDED = ("content-type", "accept", "anthropic-version", "anthropic-beta", "traceparent", "tracestate")
+FORWARDED = ("content-type", "anthropic-version", "anthropic-beta", "traceparent", "tracestate")
 COPIED = (b"content-type", b"content-encoding", b"content-length")
 
 
@@ -68,8 +68,10 @@ class Relay:
     async def _tried(
         self, lease: Lease, path: str, headers: list[tuple[str, str]], data: bytes, request: HttpRequest, *, again: bool
     ) -> Plain | None:
+        streams = "event-stream" in (request.head.get("accept") or "")
+        upstream = self._upstreams[lease.row.name]
         sending = asyncio.ensure_future(
-            self._upstreams[lease.row.name].send("POST", path, data, head_timeout=UPSTREAM_S, headers=headers)
+            upstream.send("POST", path, data, head_timeout=UPSTREAM_S, headers=headers, streams=streams)
         )
         lease.on_cut = lambda: _cancel(sending)
         try:

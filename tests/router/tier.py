@@ -95,7 +95,9 @@ class Tier:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
-        headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in head[1:] if line)}
+        lines = [line.split(":", 1) for line in head[1:] if line]
+        headers = {k.lower(): v.strip() for k, v in lines}
+        assert len(headers) == len(lines), f"a header came twice: {head}"
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         request = Received(method, path, headers, body)
         self.seen.append(request)

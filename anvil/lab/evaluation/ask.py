@@ -125,7 +125,9 @@ async def _answer(backend: Backend, request: UpstreamRequest) -> Answer:
 async def _head(backend: Backend, request: UpstreamRequest, head_s: float) -> Connection:
     """A tier that is silent may read a long prompt, or hang: its /health tells, long before ``head_s`` is over."""
     sending = asyncio.ensure_future(
-        backend.upstream.send("POST", backend.path, request.body, head_timeout=head_s, headers=request.headers)
+        backend.upstream.send(
+            "POST", backend.path, request.body, head_timeout=head_s, headers=request.headers, streams=request.stream
+        )
     )
     done, _ = await asyncio.wait({sending}, timeout=PROBE_S)
     if not done and not await _alive(backend.tier):

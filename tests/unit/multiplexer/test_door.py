@@ -111,7 +111,10 @@ async def test_the_body_and_path_reach_the_engine_unchanged(path: str) -> None:
         seen = made.tiers["a"].seen[-1]
         assert (seen.path, seen.body) == (path, body)
         assert seen.headers["anthropic-version"] == "2023-06-01"
+        assert seen.headers["accept"] == "application/json"
         assert "authorization" not in seen.headers
+        await made.client.post(path, content=body, headers={**headers, "accept": "text/event-stream"})
+        assert made.tiers["a"].seen[-1].headers["accept"] == "text/event-stream"
 
 
 async def test_an_engines_error_comes_back_verbatim() -> None:
