@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import pyinfra
+from pyinfra.api.arguments import all_global_arguments
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.connectors.ssh import ConnectorData
 from pyinfra.context import host
 
 # key -> the deploy files that use it (operations.md 8.1); None = all of them.
@@ -56,17 +58,20 @@ USED_BY: Mapping[str, Collection[str] | None] = {
     "protect": ("cache_prune",),
     "include_servable": ("cache_prune",),
 }
-_PYINFRA = ("ssh_", "winrm_", "local_", "_")
+# What pyinfra itself reads from a host's data: how to reach it, and `_sudo` and its like.
+PYINFRA = frozenset(
+    (*ConnectorData.__annotations__, *(name for name, _ in all_global_arguments() if name.startswith("_")))
+)
 _TRUE, _FALSE = ("true", "1", "yes", "True"), ("false", "0", "no", "False")
 
 
 def refuse_unknown(overrides: Collection[str], deploy: str) -> None:
     """Raises PyinfraError for a key nobody knows, with a suggestion, or one this deploy file would ignore."""
     for key in overrides:
-        if key.startswith(_PYINFRA):
+        if key in PYINFRA:
             continue
         if key not in USED_BY:
-            near = difflib.get_close_matches(key, USED_BY, 1)
+            near = difflib.get_close_matches(key, (*USED_BY, *PYINFRA), 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(USED_BY))}"
             raise PyinfraError(f"--data {key}: unknown key; {hint}")
         users = USED_BY[key]

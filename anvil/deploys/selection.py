@@ -41,5 +41,5 @@ def containers(topology: Topology, words: Collection[str], confirm: str = "") ->
         found.append(meant.pop() if meant else word)
     mine = {topology.router.container, derived.socket_container(topology)}
     if (named := next((each for each in found if each in mine), "")) and confirm != "router":
-        raise PyinfraError(f"--data retire={named}: is the router; add --data confirm=router")
+        raise PyinfraError(f"--data retire={named}: is the router; retire.py removes it with --data confirm=router")
     return tuple(dict.fromkeys(found))

@@ -221,6 +221,9 @@ def test_missing_secrets_are_refused_while_the_inventory_loads(
         ("only", "", ""),
         ("mode", "full", ""),
         ("ssh_user", "full", ""),
+        ("_sudo", "full", ""),
+        ("ssh_usr", "full", "did you mean ssh_user"),
+        ("_sudoo", "full", "unknown key; did you mean _sudo"),
     ],
 )
 def test_data_keys(key: str, deploy: str, message: str) -> None:
@@ -251,6 +254,36 @@ def test_values_are_taken_as_they_were_typed() -> None:
         "odd",
     ]
     assert options.as_typed(words) == {"release": "12e4567890123456", "served": "1.20"}
+
+
+# operations.md 8.1: key, and the deploys that take it.
+ROWS: dict[str, str] = {
+    "only": "serves serves_down weights status logs", "recreate": "serves full", "adopt": "serves adopt",
+    "retire": "serves full retire", "image": "router promote", "profile": "promote router full",
+    "settings": "promote", "release": "rollback", "reload": "promote", "wait": "serves full", "timeout": "serves full",
+    "preflight": "serves full", "vram": "serves", "allow_rewrite": "harness_sync", "restart": "harness_sync",
+    "overwrite": "harness_sync", "confirm": "retire harness_sync", "allow_drift": "harness_sync",
+    "overwrite_url": "harness_sync", "drop_secret": "full serves router weights", "refresh": "weights",
+    "messages": "harness_verify", "model": "experiment", "gpu": "experiment", "port": "experiment",
+    "served": "experiment", "context": "experiment", "memory": "experiment", "extra_args": "experiment",
+    "present": "experiment", "execute": "cache_prune", "protect": "cache_prune", "include_servable": "cache_prune",
+    "out": "calibrate", "tiers": "calibrate", "classes": "calibrate", "max_tokens": "calibrate", "name": "logs retire",
+    "tail": "logs", "since": "logs",
+}  # fmt: skip
+
+
+def test_every_key_of_the_contract_is_taken_where_it_says_and_nowhere_unknown() -> None:
+    files = {path.stem for path in (Path(__file__).parents[3] / "deploy").glob("*.py")}
+    for key, deploys in ROWS.items():
+        for deploy in files:
+            if deploy in deploys.split():
+                options.refuse_unknown([key], deploy)
+            elif deploy not in (options.USED_BY[key] or ()):
+                with pytest.raises(PyinfraError, match=f"--data {key}: {deploy}.py does not use it; it belongs to"):
+                    options.refuse_unknown([key], deploy)
+    for deploy in files:
+        options.refuse_unknown(["mode", "env_file"], deploy)
+    assert options.USED_BY.keys() == {*ROWS, "mode", "env_file"}
 
 
 def test_every_deploy_file_that_an_option_belongs_to_exists() -> None:

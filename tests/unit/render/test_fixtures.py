@@ -259,3 +259,85 @@ def test_sglang_extras() -> None:
     assert "--kv-cache-dtype fp8_e5m2 --quantization modelopt_fp4" in words
     assert "--trust-remote-code --tp 2 --revision abc --context-length 32768 --max-running-requests 4" in words
     assert "--enable-metrics --speculative-algorithm NEXTN --host" in words
+
+
+FAMILIES = {
+    "gpt-oss": ("openai", None, None, None),
+    "qwen3": ("qwen3_coder", "qwen3", "qwen3_coder", "qwen3"),
+    "glm": ("glm47", "glm45", "glm47", "glm45"),
+    "llama": ("llama3_json", None, None, None),
+    "mistral": ("mistral", None, None, None),
+    "hermes": ("hermes", None, None, None),
+    "deepseek": ("deepseek_v3", None, None, None),
+    "a-new-one": (None, None, None, None),
+}
+
+
+def after(command: list[str], flag: str) -> str | None:
+    return command[command.index(flag) + 1] if flag in command else None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_parsers_of_a_family(family: str) -> None:
+    """6.4; `--enable-auto-tool-choice` needs a parser and comes with one."""
+    asked = serve(path="x", served_model="x", port=30000, context=9, family=family)
+    found: list[str | None] = []
+    for engine in ("vllm", "sglang"):
+        command = rendered(topology({"volumes/models": MODELS, "serves/x": {**asked, "engine": engine}}), "x")[
+            "command"
+        ]
+        found += [after(command, "--tool-call-parser"), after(command, "--reasoning-parser")]
+        assert ("--enable-auto-tool-choice" in command) == (engine == "vllm" and found[0] is not None)
+    assert tuple(found) == FAMILIES[family]
+    none = {**asked, "engine": "vllm", "tool_parser": "", "reasoning_parser": ""}
+    bare = rendered(topology({"volumes/models": MODELS, "serves/x": none}), "x")["command"]
+    assert not {"--tool-call-parser", "--reasoning-parser", "--enable-auto-tool-choice"} & {*bare}
+
+
+def test_every_key_of_vllm_in_the_order_of_the_contract() -> None:
+    """6.1."""
+    whole = serve(
+        engine="vllm", gpu=["pro", "gaming"], path="x", served_model="s", quantization="awq", kv_cache_dtype="fp8",
+        family="qwen3", trust_remote_code=True, max_concurrent=3, language_only=True, revision="abc", gpu_memory=0.5,
+        context=9, port=30000, extra_args=["--seed", "1"],
+        speculative={"algorithm": "ngram", "draft_tokens": 4},
+    )  # fmt: skip
+    assert line(rendered(topology({"volumes/models": MODELS, "serves/x": whole}), "x")) == (
+        "vllm serve /models/x --served-model-name s --quantization awq --kv-cache-dtype fp8"
+        " --tool-call-parser qwen3_coder --reasoning-parser qwen3 --enable-auto-tool-choice --trust-remote-code"
+        " --tensor-parallel-size 2 --max-num-seqs 3"
+        """ --speculative-config '{"method":"ngram","num_speculative_tokens":4}' --language-model-only"""
+        " --revision abc --gpu-memory-utilization 0.50 --max-model-len 9 --seed 1 --host 0.0.0.0 --port 30000"
+    )
+
+
+def test_every_key_of_sglang_in_the_order_of_the_contract() -> None:
+    """6.2."""
+    whole = serve(
+        engine="sglang", gpu=["pro", "gaming"], path="x", served_model="s", quantization="awq", kv_cache_dtype="fp8_e4m3",
+        family="glm", trust_remote_code=True, max_concurrent=3, language_only=True, gpu_memory=0.5, context=9, port=30000,
+        extra_args=["--seed", "1"], speculative={"algorithm": "NEXTN", "steps": 3, "topk": 1, "draft_tokens": 4},
+    )  # fmt: skip
+    assert line(rendered(topology({"volumes/models": MODELS, "serves/x": whole}), "x")) == (
+        "python3 -m sglang.launch_server --model-path /models/x --served-model-name s --kv-cache-dtype fp8_e4m3"
+        " --quantization awq --tool-call-parser glm47 --reasoning-parser glm45 --trust-remote-code --tp 2"
+        " --language-only --context-length 9 --max-running-requests 3 --mem-fraction-static 0.50 --enable-metrics"
+        " --speculative-algorithm NEXTN --speculative-num-steps 3 --speculative-eagle-topk 1"
+        " --speculative-num-draft-tokens 4 --seed 1 --host 0.0.0.0 --port 30000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "environment"),
+    [
+        ({}, {"FLASHINFER_CUDA_ARCH_LIST": "12.0f", "VLLM_USE_V2_MODEL_RUNNER": "0"}),
+        ({"machines/forge/platform": "linux"}, {"FLASHINFER_CUDA_ARCH_LIST": "12.0f"}),
+        ({"machines/forge/gpus/pro/compute": "9.0"}, {"VLLM_USE_V2_MODEL_RUNNER": "0"}),
+        ({"serves/heavy/env": {"FLASHINFER_CUDA_ARCH_LIST": "9"}}, {"FLASHINFER_CUDA_ARCH_LIST": "9", "VLLM_USE_V2_MODEL_RUNNER": "0"}),
+    ],
+)  # fmt: skip
+def test_the_environment_of_vllm(changes: dict[str, Any], environment: dict[str, str]) -> None:
+    """6.1: an explicit value wins over a default."""
+    found = rendered(topology(changes), "heavy")["environment"]
+    always = {"CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "HF_TOKEN"}
+    assert {key: value for key, value in found.items() if key not in always} == environment
