@@ -62,7 +62,7 @@ def test_a_link_that_drops_while_a_file_is_written_leaves_the_old_file(lab: Lab,
     before = lab.ssh("forge", look)
     with lab.link_dropped("sudo sh -c 'ls /srv/anvil/.anvil-*'"):
         run = lab.deploy("full.py", "-y", topology=large)
-    assert (run.code, "Machine | Compose file" in run.changed) == (1, False)
+    assert run.code == 1
     lab.wait("forge", "! sudo sh -c 'ls /srv/anvil/.anvil-*'", 10)
     assert lab.ssh("forge", look) == before
     assert lab.deploy("full.py", "-y").changed == []
