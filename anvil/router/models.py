@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Struct
@@ -53,8 +54,11 @@ def preset_order(config: RouterConfig) -> list[str]:
 
 
 def find(all_offers: list[Offer], wanted: str) -> Offer | None:
-    """An offer by id: any letter case, with or without ``anvil/`` (or ``anvil:``, as in a request's model)."""
-    token = normalise(wanted)
+    """An offer by id: any letter case, with or without ``anvil/`` (or ``anvil:``, as in a request's model).
+
+    The route is matched as it came (2.2), but the SDKs escape an id's slash, and preset names may hold anything.
+    """
+    token = normalise(unquote(wanted))
     return next((offer for offer in all_offers if offer.id.lower() == token), None)
 
 

@@ -163,7 +163,16 @@ def test_models_list_order_names_and_windows(house: Running) -> None:
 
 
 def test_one_model_by_any_spelling_and_shape(house: Running) -> None:
-    for spelled in ("chat", "CHAT", "anvil/chat", "Anvil/Chat", "anvil:chat", "chat/"):
+    for spelled in (
+        "chat",
+        "CHAT",
+        "anvil/chat",
+        "Anvil/Chat",
+        "anvil:chat",
+        "chat/",
+        "anvil%2Fchat",
+        "%61nvil%3aCHAT",
+    ):
         assert house.client.get(f"/v1/models/{spelled}").json()["id"] == "chat", spelled
     shape = {"anthropic-version": "2023-06-01"}
     assert house.client.get("/v1/models/heavy-local", headers=shape).json() == {
