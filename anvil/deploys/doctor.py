@@ -9,6 +9,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
 from anvil.deploys import doctor_gateway, doctor_router, doctor_weights
+from anvil.deploys.conclusion import concluded
 from anvil.deploys.findings import Line
 from anvil.deploys.report import leftovers
 from anvil.deploys.serves import leaving, needs
@@ -42,29 +43,31 @@ def passed() -> None:
     site = here()
     if not site.runs_something:
         return
-    _end(site, [line for line in judged(site, PREREQUISITES) if line.level != "PASS"])
+    if failure := _told(site, [line for line in judged(site, PREREQUISITES) if line.level != "PASS"]):
+        raise PyinfraError(failure)
 
 
 def printed() -> None:
-    """Every check of this host, then OK or FAILED; raises PyinfraError on FAIL."""
+    """Every check of this host, then OK or FAILED; raises PyinfraError on FAIL, when every host has been looked at."""
     site = here()
     ours = (*PREREQUISITES, *STANDING) if site.runs_something else ()
-    _end(site, judged(site, (*ours, doctor_gateway.checks)))
+    concluded("doctor", _told(site, judged(site, (*ours, doctor_gateway.checks))))
 
 
 def judged(site: Site, checks: tuple[Check, ...]) -> list[Line]:
     return [line for check in checks for line in check(site)]
 
 
-def _end(site: Site, lines: list[Line]) -> None:
+def _told(site: Site, lines: list[Line]) -> str:
+    """The failures in one line, "" for none."""
     for line in lines:
         host.log(f"[{line.level}] {site.name}: {line.check} — {line.detail}")
     failed = [line for line in lines if line.level == "FAIL"]
     if failed:
-        story = "; ".join(f"{line.check}: {line.detail}" for line in failed)
-        raise PyinfraError(f"{site.name}: FAILED: {story}")
+        return f"{site.name}: FAILED: {'; '.join(f'{line.check}: {line.detail}' for line in failed)}"
     if any(line.level == "PASS" for line in lines):
         host.log(f"{site.name}: OK")
+    return ""
 
 
 def _docker(site: Site) -> Iterator[Line]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pyinfra
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import ctx_state, state
 
 from anvil.deploys import secrets
 from anvil.deploys.options import as_typed, option
@@ -60,6 +61,7 @@ def checked(default: str) -> Checked:
     found = Checked(topology, str(file))
     _refuse_without_secrets(found, _typed())
     _ask_nothing(_typed())
+    _end_with_the_first_failed_host()
     return found
 
 
@@ -123,6 +125,12 @@ def _ask_nothing(words: Sequence[str]) -> None:
     """Deploys that only look have nothing to confirm: answer pyinfra's question, which fails where nobody can type."""
     if _deploys(words) and _deploys(words) <= ONLY_LOOKING:
         sys.stdin = io.StringIO("\n")
+
+
+def _end_with_the_first_failed_host() -> None:
+    """pyinfra would ask whether to go on without it, and then work with facts that are None."""
+    if ctx_state.isset():  # type: ignore[no-untyped-call]  # pyinfra's contexts have no types
+        state.should_raise_failed_hosts = None
 
 
 def _deploys(words: Sequence[str]) -> set[str]:

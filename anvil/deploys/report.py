@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 from pyinfra.api.deploy import deploy
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from anvil.deploys import gateway_standing, options, router, selection
+from anvil.deploys.conclusion import concluded
 from anvil.deploys.serves import wanted
 from anvil.deploys.site import Site, here
 from anvil.hosts.containers import ComposeServices, ServiceState
@@ -54,17 +54,14 @@ def table(site: Site) -> Commands:
 
 
 def status() -> None:
-    """The table now; raises PyinfraError when something wanted up is not healthy."""
+    """The table now; raises PyinfraError when something wanted up is not healthy, on this host or another."""
     site = here()
     only = selection.serves(site.topology, "only", options.names("only"))
     found = [row for row in rows(site) if row.name in only] if only else [*rows(site), *gateways(site)]
-    if not found:
-        return
-    for line in lines(site, found):
+    for line in lines(site, found) if found else ():
         host.log(line)
     ill = [row.name for row in found if row.healthy is False]
-    if ill:
-        raise PyinfraError(f"{site.name}: wanted up but not healthy: {', '.join(ill)}")
+    concluded("status", f"{site.name}: wanted up but not healthy: {', '.join(ill)}" if ill else "")
 
 
 def rows(site: Site) -> Iterator[Row]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import ctx_state
 
 from anvil.deploys import inventory, logs, options, secrets, selection
 from anvil.deploys.changes import differing
@@ -138,6 +140,15 @@ def test_what_the_router_would_refuse_is_refused_before_connecting(
     assert inventory.checked("inventory/topology.toml").topology.serves["fast"].extra_args == ("--no-such",)
     assert "WARN" in (said := capsys.readouterr().err)
     assert f"{file}: serves.fast: --no-such is not a flag of the engine release" in said
+
+
+def test_a_host_that_fails_ends_the_run_without_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P7; pyinfra's own command would ask, and go on with facts that are None."""
+    running = SimpleNamespace(should_raise_failed_hosts=lambda _: False)
+    monkeypatch.setenv("ANVIL_TOPOLOGY", str(EXAMPLE))
+    with ctx_state.use(running):
+        inventory.checked("inventory/topology.toml")
+    assert running.should_raise_failed_hosts is None
 
 
 def test_a_key_that_is_not_there_is_named_with_its_table(tmp_path: Path) -> None:
