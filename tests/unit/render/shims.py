@@ -106,11 +106,8 @@ case "$1 $2" in
     esac ;;
   'image inspect') echo sha256:image ;;
   'network inspect') echo n1 ;;
-  'exec '*)
-    case "$*" in
-      *' sh -c kill -s '*' 1') if crashed; then exit 1; fi; case $5 in *HUP*) begin "$base" ;; esac ;;
-      *) probe "$5" ;;
-    esac ;;
+  'exec '*) probe "$5" ;;
+  'kill -s') if crashed; then exit 1; fi; [ "$3" != HUP ] || begin "$base" ;;
   'rm -f') [ -n "$of" ] || exit 64; rm -f "$state/next-live" ;;
   'logs --tail' | 'stop -t') [ -n "$of" ] ;;
   'compose '*)
