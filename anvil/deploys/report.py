@@ -93,7 +93,7 @@ def _serve(site: Site, spec: ServiceSpec) -> Row:
     live = site.runtime().observe(host, spec.name, spec.container)
     code = host.get_fact(Http, spec.health_url).code if live.state == "running" else 0
     wants = spec.wanted == "up"
-    health = {200: "healthy", 503: "loading", 0: ""}.get(code, f"health {code}")
+    health = {200: "healthy", 503: "loading", 0: live.error}.get(code, f"health {code}")
     return Row(spec.name, spec.wanted, live.state, _revision(live, spec), health, code == 200 if wants else None)
 
 

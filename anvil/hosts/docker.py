@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyinfra.api.command import StringCommand
@@ -94,11 +95,23 @@ def classify(got: Reading) -> tuple[Status, str]:
         return "tool_missing", "docker is not installed"
     if got.code == TIMED_OUT:
         return "error", f"docker timed out after {COMMAND_SECONDS} s"
+    said = _words(text)
     if any(mark in lower for mark in _DOWN):
-        return "daemon_down", text.splitlines()[-1]
+        return "daemon_down", said(_DOWN)
     if any(mark in lower for mark in _ABSENT):
-        return "absent", text.splitlines()[-1]
-    return "error", text[-2000:] or f"docker exit status {got.code}"
+        return "absent", said(_ABSENT)
+    return "error", said() or f"docker exit status {got.code}"
+
+
+def _words(text: str) -> Callable[..., str]:
+    """What docker said to people: a daemon that is down still has a whole document of zeroes printed beside it."""
+    plain = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("{", "["))]
+
+    def said(marks: Sequence[str] = ()) -> str:
+        telling = [line for line in plain if any(mark in line.lower() for mark in marks)]
+        return (telling[-1] if telling else "\n".join(plain) or text)[-2000:]
+
+    return said
 
 
 def documents(text: str) -> list[Any]:

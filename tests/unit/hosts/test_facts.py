@@ -239,6 +239,20 @@ def test_docker_daemon() -> None:
     assert (down.status, down.error) == ("daemon_down", "Cannot connect")
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("Cannot connect to the Docker daemon at unix:///s. Is the docker daemon running?", "daemon_down"),
+        ("permission denied while trying to connect to the docker API at unix:///s", "error"),
+    ],
+)
+def test_a_document_of_zeroes_is_not_what_docker_said(line: str, status: str) -> None:
+    """`docker info --format json` of 28.2: exit status 1, the reason on one stream, the empty document on the other."""
+    for order in ((line, '{"ID":"","ServerVersion":""}'), ('{"ID":"","ServerVersion":""}', line)):
+        answer = DockerDaemon().process(said("\n".join(order), 1))
+        assert (answer.status, answer.error) == (status, line)
+
+
 SMI = """0, GPU-1, NVIDIA RTX PRO 6000, 97887, 60000, 580.1, 12.0
 1, GPU-2, NVIDIA GeForce RTX 5090, 32607, [N/A], 580.1, 12.0
 --
