@@ -187,6 +187,11 @@ def bind(config: RouterConfig, environ: Mapping[str, str], *, online: bool = Tru
         if not tier.local and key is None:
             binding.notes.append(f"tier {tier.id}: skipped, set {tier.auth_env} to use it")
             continue
+        if key is not None and not (key.isascii() and key.isprintable()):
+            problems.append(
+                f"router.tiers.{tier.id}: {tier.auth_env} holds a line break or a letter that no header carries; "
+                "set it to the key alone"
+            )
         binding.keys[tier.id] = key
         binding.models[tier.id] = tier.model
         if tier.local and not tier.model and online:

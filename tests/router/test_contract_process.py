@@ -152,6 +152,16 @@ def test_a_local_key_is_sent_only_when_it_is_set_and_a_missing_cloud_key_skips_t
     assert "UNSET_CLOUD_KEY" in running.logged()
 
 
+@pytest.mark.parametrize("key", ["sk-first\nsk-second", "sk-“quoted”", "sk-\x07"])
+def test_a_key_that_no_header_carries_is_a_start_up_error_naming_its_variable(tmp_path: Path, key: str) -> None:
+    for command in ("serve", "check"):
+        done = anvil(command, "--config", written(tmp_path, config_toml(ONE)), env={"TEST_KEY": key})
+        assert done.returncode == 2
+        assert "TEST_KEY" in done.stderr
+        assert "sk-" not in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_nothing_bound_is_a_start_up_error(tmp_path: Path) -> None:
     paid = tier_toml("paid", "https://api.example.com", privacy="cloud", auth_env="UNSET_CLOUD_KEY")
     done = anvil("serve", "--config", written(tmp_path, config_toml(paid)))
