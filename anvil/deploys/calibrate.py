@@ -27,6 +27,7 @@ def generated() -> None:
     site = here()
     to = folder()
     measured = tiers(site.topology, options.names("tiers"))
+    refuse_unknown_classes(options.names("classes"))
     if not site.has_router:
         return
     release = host.get_fact(ReleaseState, f"{site.root}/router").current
@@ -64,6 +65,14 @@ def tiers(topology: Topology, asked: tuple[str, ...]) -> tuple[str, ...]:
     if not local:
         raise PyinfraError("the topology has no local tier to measure")
     return asked or local
+
+
+def refuse_unknown_classes(asked: tuple[str, ...]) -> None:
+    """Raises PyinfraError before a container is started for it."""
+    for name in asked:
+        if name not in derived.WORK_CLASSES:
+            known = ", ".join(derived.WORK_CLASSES)
+            raise PyinfraError(f"--data classes={name}: is no work class; there are: {known}")
 
 
 def keys(topology: Topology, measured: tuple[str, ...]) -> tuple[str, ...]:

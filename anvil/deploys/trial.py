@@ -17,6 +17,7 @@ from anvil.render.engine import interpolated
 from anvil.render.env import Secrets
 from anvil.render.services import ServiceSpec, of_serve
 from anvil.topology import check, derived
+from anvil.topology.convert import convert
 from anvil.topology.model import LlamaCpp, Serve, Topology, Vllm
 
 PORT = 30005
@@ -125,10 +126,11 @@ def _serve(topology: Topology, asked: Asked, machine: str, card: str) -> Serve:
         "extra_args": _words(asked.extra_args),
         **_source(topology, asked, engine, machine, card),
     }
-    try:
-        return cast("Serve", msgspec.convert(fields, Serve))
-    except msgspec.ValidationError as error:
-        raise PyinfraError(f"experiment.py: {error}") from None
+    problems: list[str] = []
+    serve = convert(fields, Serve, "experiment", problems)
+    if problems:
+        raise PyinfraError("\n".join(problems))
+    return cast("Serve", serve)
 
 
 def _source(topology: Topology, asked: Asked, engine: str, machine: str, card: str) -> dict[str, Any]:

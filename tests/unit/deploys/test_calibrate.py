@@ -54,6 +54,12 @@ def test_a_tier_that_is_no_local_one_is_refused() -> None:
         calibrate.tiers(example(), ("fast-local", "cloud"))
 
 
+def test_a_class_that_is_none_is_refused() -> None:
+    calibrate.refuse_unknown_classes(("chat", "bounded-edit"))
+    with pytest.raises(PyinfraError, match="classes=quick-edit: is no work class; there are: chat, bounded-edit"):
+        calibrate.refuse_unknown_classes(("chat", "quick-edit"))
+
+
 def test_answers_of_two_calibrations_are_never_mixed(said: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(PyinfraError, match="out=DIR"):
         calibrate.folder()
