@@ -81,4 +81,4 @@ def max_output(preset: str, window: int) -> int:
 
 def title(preset: str) -> str:
     """A preset's name for people: ``long-context`` is "Long Context"."""
-    return " ".join(word.capitalize() for word in preset.replace("_", "-").split("-") if word)
+    return " ".join(word.capitalize() for word in preset.replace("_", " ").replace("-", " ").split())

@@ -156,6 +156,9 @@ def test_output_budgets_stay_inside_the_window(preset: str) -> None:
     assert max_output(preset, 10**6) == MAX_OUTPUT.get(preset, 8192)
 
 
-@pytest.mark.parametrize(("preset", "name"), [("long-context", "Long Context"), ("my_own", "My Own"), ("x", "X")])
+@pytest.mark.parametrize(
+    ("preset", "name"),
+    [("long-context", "Long Context"), ("my_own", "My Own"), ("night shift", "Night Shift"), ("x", "X")],
+)
 def test_names_for_people(preset: str, name: str) -> None:
     assert title(preset) == name
