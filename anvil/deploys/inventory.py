@@ -7,6 +7,7 @@ import difflib
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 import pyinfra
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.connectors import util as connectors
 from pyinfra.context import ctx_state, state
 
 from anvil.deploys import secrets
@@ -30,6 +32,7 @@ from anvil.topology.model import Machine, Topology
 Host = tuple[str, dict[str, Any]]
 Groups = dict[str, list[Host]]
 _OPENSSH = b"openssh-key-v1\0"
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 ONLY_LOOKING = frozenset(("doctor", "status", "logs"))
 WRITING_SECRETS = frozenset(("full", "serves", "adopt", "weights", "router", "promote"))
 
@@ -60,6 +63,8 @@ def checked(default: str) -> Checked:
         print(f"WARN {line}", file=sys.stderr)  # noqa: T201 - pyinfra's own log is not set up yet
     found = Checked(topology, str(file))
     _refuse_without_secrets(found, _typed())
+    if pyinfra.is_cli and not sys.stdin.isatty():
+        vars(connectors)["getpass"] = _nobody_types
     _ask_nothing(_typed())
     _end_with_the_first_failed_host()
     return found
@@ -125,6 +130,13 @@ def _ask_nothing(words: Sequence[str]) -> None:
     """Deploys that only look have nothing to confirm: answer pyinfra's question, which fails where nobody can type."""
     if _deploys(words) and _deploys(words) <= ONLY_LOOKING:
         sys.stdin = io.StringIO("\n")
+
+
+def _nobody_types(prompt: str) -> str:
+    """Stands for pyinfra's question for sudo's password, which ends in a traceback where no terminal is."""
+    raise PyinfraError(
+        f"{_ESCAPES.sub('', prompt).strip(' :')} is wanted and nobody can type it: allow sudo without one"
+    )
 
 
 def _end_with_the_first_failed_host() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.connectors import util as connectors
 from pyinfra.context import ctx_state
 
 from anvil.deploys import inventory, logs, options, secrets, selection
@@ -149,6 +151,17 @@ def test_a_host_that_fails_ends_the_run_without_a_question(monkeypatch: pytest.M
     with ctx_state.use(running):
         inventory.checked("inventory/topology.toml")
     assert running.should_raise_failed_hosts is None
+
+
+def test_a_password_that_nobody_can_type_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connectors, "getpass", connectors.getpass)
+    monkeypatch.setattr("pyinfra.is_cli", True)
+    monkeypatch.setattr("sys.argv", ["pyinfra", "inventory/hosts.py", "deploy/status.py"])
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setenv("ANVIL_TOPOLOGY", str(EXAMPLE))
+    inventory.checked("inventory/topology.toml")
+    with pytest.raises(PyinfraError, match=r"^\[forge\] sudo password is wanted and nobody can type it"):
+        connectors.getpass("\x1b[0m[\x1b[1mforge\x1b[0m] sudo password: ")
 
 
 def test_a_key_that_is_not_there_is_named_with_its_table(tmp_path: Path) -> None:
