@@ -93,17 +93,22 @@ def settled_again(lab: Lab) -> None:
 
 
 def test_restarts_of_the_past_excuse_no_crash_and_condemn_no_release(lab: Lab, build: Build, tmp_path: Path) -> None:
-    """The router has been restarted five times before: a good release settles, one that dies after 1 s does not."""
-    kill = "sudo kill -9 $(docker inspect -f '{{.State.Pid}}' anvil-router)"
-    back = "docker inspect -f '{{.RestartCount}} {{.State.Running}}' anvil-router"
-    for times in range(1, 6):
-        lab.ssh("forge", f'{kill}; until [ "$({back})" = "{times} true" ]; do sleep 0.1; done')
-    lab.wait("forge", f"curl -fs {ROUTER}/healthz", 30)
+    """A router that was reloaded is still restarted when it crashes. After five restarts a good release settles, one
+    that dies after 1 s does not."""
     changed = lab.topology(tmp_path, *REVIEW)
-    good = lab.deploy("router.py", "-y", topology=changed)
+    forth = lab.deploy("router.py", "-y", topology=changed)
+    assert forth.code == 0, forth.story
+    kill = "sudo kill -9 $(docker inspect -f '{{.State.Pid}}' anvil-router)"
+    back = "docker inspect -f '{{.RestartCount}} {{.State.Status}}' anvil-router"
+    first = lab.inspect("anvil-router")["RestartCount"]
+    for times in range(first + 1, first + 6):
+        lab.ssh("forge", kill)
+        lab.wait("forge", f'[ "$({back})" = "{times} running" ]', 30)
+    lab.wait("forge", f"curl -fs {ROUTER}/healthz", 30)
+    good = lab.deploy("full.py", "-y")
     assert (good.code, outcome(lab)) == (0, "DONE"), good.story
-    rolled_back(lab, build("dies-1", dying(1)), changed)
-    assert lab.deploy("full.py", "-y").code == 0
+    assert lab.inspect("anvil-router")["RestartCount"] == first + 5  # reloaded, not replaced
+    rolled_back(lab, build("dies-1", dying(1)))
     assert lab.deploy("full.py", "-y").changed == []
 
 
