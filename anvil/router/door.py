@@ -101,7 +101,7 @@ def authorised(head: Head, tokens: tuple[bytes, ...]) -> bool:
     presented = [c for c in (_bearer(head.values.get("authorization")), head.values.get("x-api-key")) if c]
     good = False
     for credential in presented:
-        data = credential.strip().encode("utf-8", "surrogatepass")
+        data = credential.encode("latin-1").strip()  # as it came; blanks of other encodings are part of a token
         if not data:
             continue
         if len(data) > CREDENTIAL_CAP:
@@ -114,8 +114,8 @@ def authorised(head: Head, tokens: tuple[bytes, ...]) -> bool:
 def _bearer(value: str | None) -> str | None:
     if not value:
         return None
-    scheme, _, rest = value.strip().partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else None
+    scheme, _, rest = value.partition(" ")
+    return rest if scheme.lower() == "bearer" else None
 
 
 def find_route(method: str, path: str) -> tuple[str, str]:

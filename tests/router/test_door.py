@@ -205,6 +205,21 @@ def test_a_refused_request_leaves_the_connection_usable_for_the_pipelined_next(g
     assert b"HTTP/1.1 200" in answer
 
 
+def test_a_token_beyond_ascii_is_compared_by_its_utf8_bytes(tmp_path: Path) -> None:
+    token = "töken-voilà"  # its last byte, A0, is a blank in latin-1
+    made = t.Tier(t.auto()).start()
+    text = config_toml(tier_toml("fast-local", made.url), server='auth_env = "TEST_TOKEN"')
+    running = start_router(tmp_path, text, {"TEST_TOKEN": f" {token} "})
+    try:
+        for sent, expected in ((token, 200), (f" {token} ", 200), ("töken-voilÃ", 401), ("token-voila", 401)):
+            for header in (f"authorization: Bearer {sent}", f"x-api-key: {sent}"):
+                data = f"GET /v1/models HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n".encode()
+                assert status(raw(running, data, wait=0.5)) == expected, header
+    finally:
+        running.stop()
+        made.stop()
+
+
 def test_a_head_of_a_stream_of_decisions_has_no_body_and_an_end(guarded: Running) -> None:
     head = request("HEAD", "/v1/decisions?follow=1", body=b"")
     answer = raw(guarded, head + request("GET", "/healthz", body=b""), wait=0.5)

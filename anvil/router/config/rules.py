@@ -199,6 +199,8 @@ def _http_url(value: object) -> str:
     # the value itself may hold a password, so messages never quote it
     if any(char.isspace() or not char.isprintable() for char in value):
         raise ValueError("must be an http(s) URL without blanks or control characters")
+    if not value.isascii():
+        raise ValueError("must be ASCII; write the host in punycode and escape the path")
     if "?" in value or "#" in value:
         raise ValueError("must not have a query or a fragment")
     return value

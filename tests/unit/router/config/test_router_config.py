@@ -291,6 +291,8 @@ def test_cloud_contradictions(read: Read) -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        "http://h/ü/v1",
+        "http://hö.example/v1",
         "http://169.254.169.254/latest",
         "http://2852039166/",
         "http://0xa9fea9fe",
