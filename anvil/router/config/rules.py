@@ -123,7 +123,7 @@ def one_of(*words: str) -> Rule:
 def env_name(value: object) -> str:
     """The name of an environment variable. A value that looks like a secret is not repeated."""
     if not isinstance(value, str):
-        raise wanted("the name of an environment variable", value)
+        raise ValueError("must be the name of one environment variable, in quotes")
     if ENV_NAME.fullmatch(value) and not _ACCESS_KEY.fullmatch(value):
         return value
     raise ValueError(

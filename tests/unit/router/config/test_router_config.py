@@ -215,6 +215,14 @@ def test_server_edges(read: Read) -> None:
     assert (server.auth_env, server.header_timeout_s, server.public_url) == (("A",), 60.0, "https://r.example/")
 
 
+@pytest.mark.parametrize("value", ['["sk-secret"]', '{ key = "sk-secret" }', '"sk-secret"'])
+def test_a_secret_where_a_name_belongs_is_never_repeated(read: Read, value: str) -> None:
+    told = problems(read, HEAD + TIER.replace('auth_env = "SMALL_KEY"', f"auth_env = {value}"))
+    told += problems(read, f"[server]\nauth_env = {value}\n" + HEAD + TIER)
+    assert len(told) == 2
+    assert all("auth_env must be" in line and "sk-secret" not in line for line in told)
+
+
 @pytest.mark.parametrize("text", ["server = 1\n", "server = [1]\n"])
 def test_server_not_a_table(read: Read, text: str) -> None:
     assert problems(read, text + HEAD + TIER)[0].startswith("[server]: must be a table")
