@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anvil.hosts import releases
-from anvil.hosts.releases import Place, release_staged
+from anvil.hosts.releases import Place, release_live, release_staged
 from anvil.hosts.shell import script
 from tests.deploys.play import Run, play
 
@@ -90,3 +93,48 @@ def test_a_link_that_drops_on_the_way_stages_nothing(root: Path, part: float) ->
     assert done.returncode == 1
     assert "nothing was staged" in done.stderr
     assert held(root) == []
+
+
+@pytest.fixture
+def answer() -> Iterator[tuple[str, dict[str, str]]]:
+    """A router's /healthz: its URL and what it says."""
+    told = {"status": "ok", "release": ID, "config_hash": "f"}
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(told).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/healthz", told
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("said", "linked", "live"),
+    [
+        ({}, ID, True),
+        ({"config_hash": "0"}, ID, False),  # it read files that somebody edited
+        ({"release": "b" * 16}, ID, False),
+        ({}, "b" * 16, False),
+    ],
+)
+def test_only_what_was_meant_counts_as_live(
+    root: Path, answer: tuple[str, dict[str, str]], said: dict[str, str], linked: str, live: bool
+) -> None:
+    stage(root)
+    (root / "current").symlink_to(f"releases/{linked}")
+    (root / "go-live.sh").write_text(f'echo "$*" > {root}/went\n')
+    url, told = answer
+    told.update(said)
+    place = Place(folder=str(root), validator=(), health_url=url)
+    arguments = {"place": place, "release": ID, "owner": "me@here", "source": "inventory"}
+    assert play((release_live, arguments)).error == ""
+    assert (root / "went").exists() is not live
+    if not live:
+        assert (root / "went").read_text() == f"{ID} f me@here inventory\n"
