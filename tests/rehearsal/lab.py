@@ -20,6 +20,7 @@ NUMBER = int(os.environ.get("ANVIL_LAB_NETWORK") or 0)  # labs with different nu
 NETWORK = f"10.231.{NUMBER}"
 HOSTS = f"hosts-{NUMBER}" if NUMBER else "hosts"
 ROUTER = f"http://{NETWORK}.21:8000"
+DEPLOY_SECONDS = 600  # OpenClaw's own commands take seconds each, and minutes on a machine that is busy
 TOPOLOGY = (
     Path(__file__)
     .with_name("topology.toml")
@@ -55,6 +56,10 @@ class Run:
         """Names of the operations that changed a host."""
         return [each["name"] for each in self.operations if each["success"]]
 
+    def changed_on(self, host: str) -> list[str]:
+        """Those that changed this host: machines do some operations together."""
+        return [each["name"] for each in self.operations if host in each["success"]]
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -81,6 +86,9 @@ class Lab:
         with self.step("hosts removed"):
             command(sys.executable, "molecule/hosts", "down-all")
 
+    def take_down(self, name: str) -> None:
+        command(sys.executable, "molecule/hosts", "down", name)
+
     def images(self) -> None:
         config = str(self.config("forge"))
         with self.step("image anvil-rehearsal/python imported"):
@@ -101,7 +109,7 @@ class Lab:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=DEPLOY_SECONDS,
                 check=False,
             )
         run = outcome(done)
@@ -196,10 +204,10 @@ class Lab:
             "ANVIL_ROUTER_TOKEN": token,
         }
 
-    def ssh(self, name: str, script: str, *, check: bool = True) -> str:
-        """What a shell script prints on a host, run as its user `anvil`."""
+    def ssh(self, name: str, script: str, *, check: bool = True, given: str = "", seconds: float = 120) -> str:
+        """What a shell script prints on a host, run as its user `anvil`. ``given`` is its standard input."""
         words = ["ssh", "-F", str(self.config(name)), name, script]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=seconds, check=False)
         if check and done.returncode != 0:
             raise AssertionError(f"{name}: `{script[:200]}` ended with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
