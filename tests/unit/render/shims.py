@@ -61,7 +61,7 @@ probe() {
   [ "$how" != hashless ] || hash=0000000000000000
   case $1 in
     --healthz) printf '{"status":"ok","release":"%s","config_hash":"%s"}\\n' "$release" "$hash" ;;
-    --models) [ "$how" = poor ] && echo '{"data": []}' || echo '{"data": [{"id": "chat"}, {"id": "review"}]}' ;;
+    --models) echo "$ANVIL_TOKEN_ENV" >"$state/tokens"; [ "$how" = poor ] && echo '{"data": []}' || echo '{"data": [{"id": "chat"}, {"id": "review"}]}' ;;
     --readyz) [ ! -e "$state/unready" ] ;;
   esac
 }
@@ -80,7 +80,7 @@ _DOCKER = """#!/bin/sh
 . "${0%/*}/world.sh"
 printf '%s\\n' "$*" >>"$state/calls"
 for name; do :; done
-[ "$1" != exec ] || name=$2
+[ "$1" != exec ] || { name=$4; export "$3"; }
 case $name in
   *-socket | socket)
     case "$1 $*" in
@@ -106,7 +106,7 @@ case "$1 $2" in
     esac ;;
   'image inspect') echo sha256:image ;;
   'network inspect') echo n1 ;;
-  'exec '*) probe "$5" ;;
+  'exec '*) probe "$7" ;;
   'kill -s') if crashed; then exit 1; fi; [ "$3" != HUP ] || begin "$base" ;;
   'rm -f') [ -n "$of" ] || exit 64; rm -f "$state/next-live" ;;
   'logs --tail' | 'stop -t') [ -n "$of" ] ;;

@@ -49,6 +49,19 @@ def test_a_good_release_is_reloaded_in_place(world: World) -> None:
     assert (world.root / ".lock").read_text().startswith("me@here pid ")
 
 
+@pytest.mark.parametrize(
+    ("written", "names"), [('"MINE"', "MINE"), ('["NEW_TOKEN", "OLD_TOKEN"]', "NEW_TOKEN,OLD_TOKEN"), (None, "")]
+)
+def test_the_models_are_asked_for_with_the_tokens_of_the_release(world: World, written: str | None, names: str) -> None:
+    """A topology may call its tokens as it likes; one that no longer had ANVIL_ROUTER_TOKEN was rolled back."""
+    world.stage(NEW)
+    auth = f"auth_env = {written}\n" if written else ""
+    config = f'# a comment\n[server]\n{auth}\n[router]\nx = 1\n[[router.tiers]]\nauth_env = "OF_A_TIER"\n'
+    (world.root / "router" / "releases" / NEW / "router.toml").write_text(config)
+    assert world.go(NEW).code == DONE
+    assert (world.state / "tokens").read_text() == f"{names}\n"
+
+
 @pytest.mark.parametrize("change", ["revision", "env"])
 def test_another_definition_or_token_brings_the_service_up_anew(world: World, change: str) -> None:
     world.stage(NEW, **{change: "9" * 16})
