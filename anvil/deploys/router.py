@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +14,8 @@ import msgspec
 import yaml
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
-from pyinfra.context import host
+from pyinfra.api.operation import operation
+from pyinfra.context import host, state
 
 from anvil.deploys import options, verdicts
 from anvil.deploys.site import Site, here, owner, program, rendered, secrets_complete
@@ -30,6 +32,7 @@ from anvil.hosts.releases import (
     release_validated,
 )
 from anvil.hosts.services import Runtime, container_retired, service_stopped
+from anvil.hosts.shell import Commands
 from anvil.hosts.text_file import text_file
 from anvil.render import compose, golive
 from anvil.render import router as names
@@ -82,10 +85,28 @@ def candidate_promoted() -> None:
         profile = _read(path)
         _tell_verdicts(site, profile, path)
     release = _release(site, _with_settings(site.topology, chosen.get("settings")), profile)
-    _install(site, release, "candidate", reload=options.flag("reload", True))
-    if "profile" in chosen and site.topology.router.profile:
-        place = site.built.file.parent / site.topology.router.profile
-        host.log(f"once it is live, make it the inventory's: cp {chosen['profile']} {place}")
+    reload = options.flag("reload", True)
+    _install(site, release, "candidate", reload=reload)
+    if "profile" in chosen and reload:
+        afterwards(name="Afterwards", line=_kept_by(site, chosen["profile"]))
+
+
+def _kept_by(site: Site, candidate: str) -> str:
+    named = site.topology.router.profile
+    place = site.built.file.parent / (named or PROFILE)
+    also = "" if named else f', and router.profile = "{PROFILE}" in {site.built.file}'
+    return f"it is live; make it the inventory's: cp {shlex.quote(candidate)} {shlex.quote(str(place))}{also}"
+
+
+@operation()
+def afterwards(line: str) -> Commands:
+    """
+    Say what is left for the operator when everything before has worked; never a change.
+    """
+    if state.is_executing:
+        host.log(line)
+    host.noop("words change nothing")
+    yield from ()
 
 
 @deploy("Rollback")
@@ -205,6 +226,8 @@ def reached_place(site: Site, release: Release) -> Place:
     if site.by_process:
         return place
     made = yaml.safe_load(release.files["compose.yaml"])
+    if names.SOCKET not in made["services"]:
+        return place
     revision = made["services"][names.SOCKET]["labels"][compose.REVISION]
     return msgspec.structs.replace(place, project=made["name"], holder_revision=revision)
 

@@ -120,26 +120,35 @@ def tier(topology: Topology, name: str) -> dict[str, Any]:
 
 
 def compose(topology: Topology, secrets: Secrets) -> dict[str, Any]:
-    """The router's own project on a compose machine (5.3).
+    """The router's own project on a compose machine (5.3): one service, or three with `handover`.
 
     `router` is what runs. `socket` holds the published port, so that callers wait instead of being refused while one
     router takes over from another; it outlives releases. `next` is the router that takes the callers meanwhile.
     """
+    place = topology.router
     names = derived.router_secret_names(topology)
     service = _service(topology)
     mode = {"anvil.mode": topology.mode} if topology.mode else {}
     made = partial(labelled, topology, role="router", secrets=secrets, secret_env=names.all(), more=mode)
-    following = {**service, "container_name": derived.next_container(topology), "restart": "no"}
+    services: dict[str, Any] = {}
+    if place.handover:
+        service["command"] += ["--holder", _HOLDER]
+        following = {**service, "container_name": derived.next_container(topology), "restart": "no"}
+        services[SOCKET] = _socket(topology, secrets)
+        services[NEXT] = made({**following, "profiles": ["handover"]}, name=NEXT)
+    else:
+        service["ports"] = _ports(topology)
     return {
         "name": f"{topology.deployment}-router",
         "networks": {"default": {"name": NETWORK, "external": True}},
         "volumes": {STATE_VOLUME: {"name": STATE_VOLUME, "external": True}},
-        "services": {
-            "router": made(service, name="router"),
-            SOCKET: _socket(topology, secrets),
-            NEXT: made({**following, "profiles": ["handover"]}, name=NEXT),
-        },
+        "services": {"router": made(service, name="router"), **services},
     }
+
+
+def _ports(topology: Topology) -> list[str]:
+    place = topology.router
+    return [f"{process.host_of(place.publish)}:{place.port}:{PORT_IN_IMAGE}"]
 
 
 def _service(topology: Topology) -> dict[str, Any]:
@@ -148,12 +157,14 @@ def _service(topology: Topology) -> dict[str, Any]:
     names = derived.router_secret_names(topology)
     literal = {"TMPDIR": _RUN_DIR, **_mode_variable(topology, f"{IN_IMAGE}/router.toml")}
     selector = ["--mode", topology.mode] if topology.mode else ["--config", f"{IN_IMAGE}/router.toml"]
-    listen = ["--host", IN_CONTAINER, "--port", str(PORT_IN_IMAGE), "--holder", _HOLDER]
+    listen = ["--host", IN_CONTAINER, "--port", str(PORT_IN_IMAGE)]
     return {
         **_hardened(topology),
         "container_name": place.container,
         "tmpfs": [_RUN_DIR],
         "restart": "unless-stopped",
+        # Said, because without it `docker kill -s HUP` takes the container for stopped by hand and restarts it no more.
+        "stop_signal": "SIGTERM",
         "stop_grace_period": f"{stop_timeout_s(topology)}s",
         "command": ["serve", *selector, *listen],
         "environment": environment(literal, {name: name in names.required for name in names.all()}),
@@ -170,13 +181,12 @@ def _service(topology: Topology) -> dict[str, Any]:
 
 def _socket(topology: Topology, secrets: Secrets) -> dict[str, Any]:
     """Its revision is taken without the image: a new router image is no reason to replace it."""
-    place = topology.router
     service = {
         **_hardened(topology),
         "container_name": derived.socket_container(topology),
         "restart": "unless-stopped",
         "command": ["socket", "--host", IN_CONTAINER, "--port", str(PORT_IN_IMAGE), "--at", _HOLDER],
-        "ports": [f"{process.host_of(place.publish)}:{place.port}:{PORT_IN_IMAGE}"],
+        "ports": _ports(topology),
         "volumes": [f"{STATE_VOLUME}:{_STATE_MOUNT}"],
         "healthcheck": {"disable": True},
     }

@@ -248,7 +248,8 @@ class RouterPlace(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     loopback only.
 
     ``image`` is needed on a compose machine, ``python`` is the interpreter on a process machine. ``settings`` and
-    ``server`` are the router's own keys, judged by the router's own decoder at read-back.
+    ``server`` are the router's own keys, judged by the router's own decoder at read-back. ``handover`` (compose) has
+    the published port held by a container of its own, so that another router image refuses no caller.
     """
 
     machine: Name
@@ -262,6 +263,7 @@ class RouterPlace(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     python: Text = "python3"
     settings: dict[str, Any] = {}
     server: dict[str, Any] = {}
+    handover: bool = False
     settle_s: Count = 20
     keep_releases: Annotated[int, Meta(ge=2)] = 5
 

@@ -30,7 +30,9 @@ def machines_exist(topology: Topology) -> Iterator[Finding]:
 
 def names_unique(topology: Topology) -> Iterator[Finding]:
     """T03: two services of one machine share neither a container name nor, if they are engines, a model name."""
-    mine = (topology.router.container, derived.socket_container(topology), derived.next_container(topology))
+    mine = [topology.router.container]
+    if topology.router.handover:
+        mine += [derived.socket_container(topology), derived.next_container(topology)]
     containers = [("router", topology.router.machine, name) for name in mine]
     if topology.multiplexer:
         containers.append(("multiplexer", topology.multiplexer.machine, topology.multiplexer.container))

@@ -62,6 +62,9 @@ ThreadingHTTPServer(("0.0.0.0", 9000), Engine).serve_forever()
 WITH_ENGINE = TOPOLOGY.replace(
     "[presets]", '[tiers.echo]\nbase_url = "http://echo:9000/v1"\nmodel = "echo"\ncontext_limit = 32768\n\n[presets]'
 ).replace('chat         = ["fast-local", "heavy-local"]', 'chat         = ["echo"]')
+HANDOVER = WITH_ENGINE.replace(
+    'token    = ["ANVIL_ROUTER_TOKEN"]', 'token    = ["ANVIL_ROUTER_TOKEN"]\nhandover = true'
+)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.rehearsal.lab import Lab, Run
-from tests.rehearsal.load import RATE, WITH_ENGINE, Traffic, engine, traffic
+from tests.rehearsal.load import HANDOVER, RATE, Traffic, engine, traffic
 from tests.rehearsal.test_promotion import CRASHING
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
@@ -20,15 +20,16 @@ SLOWEST_S = 5.0  # a loaded machine; on a quiet one the slowest answer took 0.4 
 
 @pytest.fixture(scope="module")
 def own(lab: Lab, second: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A topology whose `chat` is answered by the scripted engine, live; afterwards the rehearsal's own again."""
+    """A topology with `handover` whose `chat` is answered by the scripted engine, live; afterwards the rehearsal's own."""
     file = tmp_path_factory.mktemp("load") / "topology.toml"
-    file.write_text(WITH_ENGINE)
+    file.write_text(HANDOVER)
     with engine(lab):
         run = lab.deploy("router.py", "-y", topology=file)
         assert run.code == 0, run.story
         yield file
     run = lab.deploy("full.py", "-y")
     assert run.code == 0, run.story
+    assert "anvil-router-" not in lab.ssh("forge", "docker ps -a --format '{{.Names}}'")  # one container again
     assert lab.deploy("full.py", "-y").changed == []
 
 
@@ -46,7 +47,7 @@ def nobody_noticed(seen: Traffic) -> None:
 def test_nobody_notices_a_promotion_a_rollback_or_a_profile(lab: Lab, own: Path, tmp_path: Path) -> None:
     before = container(lab)
     changed = tmp_path / "topology.toml"
-    changed.write_text(WITH_ENGINE.replace(REVIEW, 'review       = ["heavy-local", "fast-local"]'))
+    changed.write_text(HANDOVER.replace(REVIEW, 'review       = ["heavy-local", "fast-local"]'))
     profile = tmp_path / "candidate.json"
     row = {"tier_id": "heavy-local", "work_class": "planning", "decision": "allow", "quality_score": 0.9}
     schema = "anvil-serving.router.profile_bootstrap/v2"
@@ -86,6 +87,15 @@ def test_nobody_notices_another_router_image(lab: Lab, own: Path) -> None:
         assert "anvil-router-next" not in lab.ssh("forge", "docker ps -a --format '{{.Names}}'")
     finally:
         lab.ssh("forge", "docker image rm -f anvil-router:next", check=False)
+
+
+def test_a_lost_holder_of_the_port_comes_back_alone(lab: Lab, own: Path) -> None:
+    before, release = container(lab), json.loads(lab.ask("/healthz")[1])["release"]
+    lab.ssh("forge", "docker rm -f anvil-router-socket")
+    run = lab.deploy("router.py", "-y", topology=own)
+    assert (run.code, run.changed) == (0, [f"Router | Live {release}"]), run.story
+    assert (lab.ask("/healthz")[0], container(lab)) == (200, before)
+    assert lab.deploy("router.py", "-y", topology=own).changed == []
 
 
 def test_an_image_that_crashes_costs_at_most_what_it_had_accepted(lab: Lab, own: Path) -> None:

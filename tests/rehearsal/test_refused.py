@@ -14,7 +14,7 @@ from tests.rehearsal.lab import TOPOLOGY, Lab, Run
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
 
-CONTAINERS = ("llamacpp-fast", "llamacpp-heavy", "anvil-router", "anvil-router-socket")
+CONTAINERS = ("llamacpp-fast", "llamacpp-heavy", "anvil-router")
 REVIEW = 'review       = ["heavy-local"]', 'review       = ["heavy-local", "fast-local"]'
 SERVED = 'served_model    = "tiny-fast"'
 MISSING = f"127.0.0.1:9/none:1@sha256:{'0' * 64}"  # nothing listens there: the pull is refused

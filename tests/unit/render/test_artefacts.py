@@ -196,7 +196,7 @@ def test_the_router_project_is_the_contracts() -> None:
     document = yaml.safe_load(rendered({"mode": GONE, "modes": GONE}).release.files["compose.yaml"])
     made = document.pop("services")
     service = made["router"]
-    assert list(made) == ["router", "socket", "next"]
+    assert list(made) == ["router"]
     assert document == {
         "name": "home-router",
         "networks": {"default": {"name": "anvil", "external": True}},
@@ -215,11 +215,11 @@ def test_the_router_project_is_the_contracts() -> None:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "restart": "unless-stopped",
+        "stop_signal": "SIGTERM",
         "stop_grace_period": "35s",
         "entrypoint": ["anvil"],
         "command": [
             *("serve", "--config", "/etc/anvil/current/router.toml", "--host", "0.0.0.0", "--port", "8000"),
-            *("--holder", "/var/lib/anvil/router.sock"),
         ],
         "environment": {
             "ANVIL_FAST_LOCAL_KEY": "${ANVIL_FAST_LOCAL_KEY:-}",
@@ -227,6 +227,7 @@ def test_the_router_project_is_the_contracts() -> None:
             "ANVIL_ROUTER_TOKEN": "${ANVIL_ROUTER_TOKEN:?}",
             "TMPDIR": "/run/anvil",
         },
+        "ports": ["100.64.0.10:8000:8000"],
         "volumes": ["/srv/anvil/router:/etc/anvil:ro", "anvil-router-state:/var/lib/anvil"],
         "healthcheck": {
             "test": ["CMD", "anvil", "probe", "--healthz"],
@@ -237,8 +238,15 @@ def test_the_router_project_is_the_contracts() -> None:
         },
         "logging": {"driver": "json-file", "options": {"max-size": "50m", "max-file": "3"}},
     }
-    following = made["next"]
-    assert following.pop("labels")["anvil.name"] == "next"
+
+
+def test_with_handover_another_router_can_take_the_callers() -> None:
+    made = yaml.safe_load(rendered({"router/handover": True}).release.files["compose.yaml"])["services"]
+    assert list(made) == ["router", "socket", "next"]
+    service, following = made["router"], made["next"]
+    assert service["command"][-2:] == ["--holder", "/var/lib/anvil/router.sock"]
+    assert "ports" not in service
+    assert (service.pop("labels")["anvil.name"], following.pop("labels")["anvil.name"]) == ("router", "next")
     assert following == {
         **service,
         "container_name": "anvil-router-next",
@@ -249,7 +257,13 @@ def test_the_router_project_is_the_contracts() -> None:
 
 def test_the_published_port_is_held_by_a_service_that_outlives_a_new_image() -> None:
     def held(image: str, **change: Any) -> Any:
-        made = rendered({"router/image": image, **{f"router/{key}": value for key, value in change.items()}})
+        made = rendered(
+            {
+                "router/handover": True,
+                "router/image": image,
+                **{f"router/{key}": value for key, value in change.items()},
+            }
+        )
         return yaml.safe_load(made.release.files["compose.yaml"])["services"]["socket"]
 
     one, two = held("anvil-router:1.0.0"), held("anvil-router:1.1.0")
@@ -267,7 +281,7 @@ def test_the_published_port_is_held_by_a_service_that_outlives_a_new_image() -> 
 
 def test_an_ipv6_address_is_written_in_brackets() -> None:
     made = rendered({"router/publish": "fd00::1", "gateways": {}})
-    service = yaml.safe_load(made.release.files["compose.yaml"])["services"]["socket"]
+    service = yaml.safe_load(made.release.files["compose.yaml"])["services"]["router"]
     assert service["ports"] == ["[fd00::1]:8000:8000"]
     assert made.release.service.health_url == "http://[fd00::1]:8000/healthz"
 

@@ -55,7 +55,7 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T03", "error", "serves.fast", "served_model gpt-oss-120b", {"serves/fast/served_model": "gpt-oss-120b"}),
     ("T03", "error", "serves.fast", "container name vllm-gptoss120", {"serves/fast/container": "vllm-gptoss120"}),
     ("T03", "error", "serves.fast", "container name anvil-router", {"serves/fast/container": "anvil-router"}),
-    ("T03", "error", "serves.fast", "container name anvil-router-socket", {"serves/fast/container": "anvil-router-socket"}),
+    ("T03", "error", "serves.fast", "container name anvil-router-socket", {"router/handover": True, "serves/fast/container": "anvil-router-socket"}),
     ("T03", "error", "serves.router", "choose another", {"serves/router": THIRD}),
     ("T03", "error", "serves.fast", "machine 'forg' is not declared", {"serves/fast/machine": "forg"}),
     ("T04", "error", "serves.fast", "port 30002", {"serves/fast/port": 30002}),
