@@ -237,6 +237,8 @@ def test_a_candidate_profile_is_judged_before_it_is_live(house: House) -> None:
     house.totals("promote", "-y", "--data", f"profile={candidate}")
     assert house.healthz()["release"] != live
     assert "+ heavy-local/planning: allow 0.9" in house.said
+    told = f"it is live; make it the inventory's: cp {candidate} {house.folder}/profile.json, and router.profile"
+    assert house.said.count(told) == 1
 
     row["decision"] = "perhaps"  # the first profile is live now: only the staged one is wrong
     candidate.write_text(json.dumps({"schema": schema, "mode": "live", "eval_max": 25.0, "entries": [row]}))
