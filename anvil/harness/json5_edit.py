@@ -122,12 +122,15 @@ def _object_edits(text: str, node: Any, current: dict[str, Any], wanted: dict[st
 
 
 def _without(text: str, start: int, end: int) -> Edit:
-    """Takes a pair out with the comma after it, and its line when nothing else stands there."""
+    """Takes a pair out with the comma after it, and its line when nothing else stands there, else the blanks it had."""
     if comma := re.match(r"\s*,", text[end:]):
         end += comma.end()
     before = re.search(r"\n[ \t]*$", text[:start])
     if before and re.match(r"[ \t]*\r?\n", text[end:]):
-        start = before.start()
+        return before.start(), end, ""
+    end = len(text) - len(text[end:].lstrip(" \t"))
+    if text[end] == "}":
+        start = len(text[:start].rstrip(" \t"))
     return start, end, ""
 
 
