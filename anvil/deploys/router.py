@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from anvil.hosts.releases import (
     release_staged,
     release_validated,
 )
+from anvil.hosts.secrets import SecretNames
 from anvil.hosts.services import Runtime, container_retired, service_stopped
 from anvil.hosts.shell import Commands
 from anvil.hosts.text_file import text_file
@@ -44,6 +46,7 @@ from anvil.topology.model import Topology
 
 VALIDATION_SECONDS = "60"
 IN_IMAGE = "/etc/anvil/current"
+_REQUIRED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*):\?")  # How a compose file says that it cannot do without.
 
 
 @deploy("Router")
@@ -123,6 +126,7 @@ def rolled_back() -> None:
         raise PyinfraError(
             f"--data release={target}: is not on {site.name}; there are: {', '.join(state.ids) or 'none'}"
         )
+    _refuse_without_secrets(site, target)
     place = place_of(site, _image_of(site, target))
     source = state.sources.get(target) or "inventory"
     release_validated(name=f"Validate {target}", place=place, release=target)
@@ -307,6 +311,17 @@ def _live_profile(site: Site) -> bytes | None:
     if live.status == "error":
         raise PyinfraError(f"{site.name}: the live profile cannot be read: {live.error}")
     return live.content if live.ok else None
+
+
+def _refuse_without_secrets(site: Site, release: str) -> None:
+    """Raises PyinfraError when the release cannot start: a variable it must have has left the machine since."""
+    text = host.get_fact(FileText, f"{site.root}/router/releases/{release}/compose.yaml").text
+    held = host.get_fact(SecretNames, f"{site.root}/secrets.env")
+    if held.status != "error" and (gone := sorted({*_REQUIRED.findall(text)} - {*held.names})):
+        raise PyinfraError(
+            f"{site.name}: release {release} needs {', '.join(gone)}, which secrets.env there no longer holds; choose"
+            " another release, or name the variable in the topology again and deploy"
+        )
 
 
 def _image_of(site: Site, release: str) -> str:

@@ -79,7 +79,7 @@ class Operator:
         return text
 
     def release(self) -> str:
-        return self.lab.ssh("forge", "sudo readlink /srv/anvil/router/previous").strip().split("/")[-1]
+        return self.lab.ssh("forge", "sudo readlink /srv/anvil/router/current").strip().split("/")[-1]
 
     def run(self, text: str, *, code: int = 0) -> subprocess.CompletedProcess[str]:
         kept = self.home / "exported"

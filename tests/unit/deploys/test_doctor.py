@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_host
 
-from anvil.deploys import doctor, doctor_router, doctor_weights, secrets
+from anvil.deploys import doctor, doctor_router, doctor_weights, router, secrets
 from anvil.deploys.findings import Line
 from anvil.deploys.site import Built, Site
 from anvil.hosts.releases import HealthAnswer
@@ -134,6 +135,18 @@ def test_a_short_token_on_loopback_is_a_warning(answers: Callable[[HealthAnswer]
         **{"SecretNames /srv/anvil/secrets.env": {"status": "ok", "lengths": {"ANVIL_ROUTER_TOKEN": 3}}}
     )
     assert told(doctor_router.checks, here, facts)[1].startswith("WARN router token: ")
+
+
+def test_a_release_whose_token_left_the_machine_is_no_release_to_go_back_to() -> None:
+    release = {"FileText /srv/anvil/router/releases/c0ffee/compose.yaml": text('OLD: "${OLD:?}"\nKEY: "${KEY:-}"\n')}
+    for lengths, gone in (({"OLD": 43}, False), ({"NEW": 43}, True)):
+        facts = {**release, "SecretNames /srv/anvil/secrets.env": {"status": "ok", "lengths": lengths}}
+        with ctx_host.use(FakeHost(facts)):
+            if not gone:
+                router._refuse_without_secrets(site(), "c0ffee")
+                continue
+            with pytest.raises(PyinfraError, match="release c0ffee needs OLD, which secrets"):
+                router._refuse_without_secrets(site(), "c0ffee")
 
 
 def weights_facts(snapshot: dict[str, Any], free: int = 10**12) -> dict[str, Any]:
