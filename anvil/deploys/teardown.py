@@ -24,6 +24,9 @@ def done() -> None:
     deployment = site.topology.deployment
     if options.text("confirm") != deployment:
         raise PyinfraError(f"teardown.py ends every service of {deployment}: add --data confirm={deployment}")
+    for name, gateway in site.topology.gateways.items():
+        if gateway.machine == site.name:
+            host.log(f"left: {gateway.config} of gateway {name} names the router, whose turns go to its fallbacks now")
     if not site.runs_something:
         return
     router.removed()

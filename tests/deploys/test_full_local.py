@@ -186,6 +186,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         if (made.root / "supervisor").is_dir():
             made.totals("teardown", "-y", "--data", "confirm=try")
             assert not (made.root / "supervisor" / "sock").exists()
+            assert "left: ~/.openclaw/openclaw.json of gateway mini names the router" in made.said
 
 
 def test_an_empty_machine_by_dry_run(house: House) -> None:

@@ -246,4 +246,5 @@ def test_a_teardown_leaves_what_the_operator_wrote(scene: Scene, synced: Run) ->
     before = scene.both(Claw.owned)
     run = scene.deploy("teardown.py", "-y", "--data", "confirm=rehearsal")
     assert run.code == 0, run.story
+    assert "left: ~/.openclaw/openclaw.json of gateway june names the router" in run.story
     assert scene.both(Claw.owned) == before
