@@ -50,8 +50,15 @@ def passed() -> None:
 def printed() -> None:
     """Every check of this host, then OK or FAILED; raises PyinfraError on FAIL, when every host has been looked at."""
     site = here()
-    ours = (*PREREQUISITES, *STANDING) if site.runs_something else ()
-    concluded("doctor", _told(site, judged(site, (*ours, doctor_gateway.checks))))
+    first = judged(site, PREREQUISITES) if site.runs_something else []
+    rest = (*(standing(first) if site.runs_something else ()), doctor_gateway.checks)
+    concluded("doctor", _told(site, [*first, *judged(site, rest)]))
+
+
+def standing(first: list[Line]) -> tuple[Check, ...]:
+    """Where docker does not answer, nothing that asks it: each question may take its whole time limit."""
+    silent = any((line.level, line.check) == ("FAIL", "docker") for line in first)
+    return tuple(check for check in STANDING if not (silent and check in ASK_DOCKER))
 
 
 def judged(site: Site, checks: tuple[Check, ...]) -> list[Line]:
@@ -259,3 +266,4 @@ def _supervisor(site: Site) -> Iterator[Line]:
 
 PREREQUISITES: tuple[Check, ...] = (_docker, _programs, _interpreter, _cards)
 STANDING: tuple[Check, ...] = (_objects, doctor_weights.checks, _room, _supervisor, _serving, _routing, _secrets, _host)
+ASK_DOCKER: tuple[Check, ...] = (_objects, doctor_weights.checks, _room, _serving, _routing)

@@ -8,6 +8,7 @@ from pyinfra.context import host
 
 from anvil.deploys import options
 from anvil.deploys.site import Site, each, here, secrets_complete
+from anvil.hosts.docker import DockerDaemon
 from anvil.hosts.images import image_present
 from anvil.hosts.objects import network_present, volume_present
 from anvil.hosts.processes import supervisor_running
@@ -39,6 +40,7 @@ def prepared() -> None:
     if not site.runs_something:
         return
     secrets_complete(site)
+    _docker_answers(site)
     _keep_secrets(site)
     _folders(site)
     _secrets(site)
@@ -67,6 +69,15 @@ def router_image() -> None:
     place = site.topology.router
     if site.has_router and not site.by_process and place.image:
         image_present(name="Image of the router", reference=place.image, root=site.root, pull=place.pull)
+
+
+def _docker_answers(site: Site) -> None:
+    """Asked once, before every step would find out for itself and wait its whole time limit for it."""
+    if site.by_process:
+        return
+    daemon = host.get_fact(DockerDaemon)
+    if not daemon.ok:
+        raise PyinfraError(f"{site.name}: docker: {daemon.error or daemon.status}")
 
 
 def _keep_secrets(site: Site) -> None:

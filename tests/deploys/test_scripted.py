@@ -109,3 +109,12 @@ def test_who_holds_a_wanted_port_is_named_and_goes_only_when_listed(machine: Mac
     assert ran.error == "", ran.story
     assert [call[:3] for call in ran.calls if call[0] == "rm"] == [["rm", "-f", "squatter"]]
     assert ups(ran) == ["fast"]
+
+
+@pytest.mark.parametrize("deploy", ["serves", "router", "weights"])
+def test_a_daemon_that_is_down_is_one_line_before_anything_is_tried(folder: Path, deploy: str) -> None:
+    machine = Machine(folder)
+    (machine.state / "down").touch()
+    ran = machine.deploy(deploy)
+    assert ran.error == "forge: docker: Cannot connect to the Docker daemon. Is the docker daemon running?"
+    assert (ran.calls, ran.changed, machine.root.exists()) == ([], [], False)

@@ -2,7 +2,7 @@
 
 Lies as `bin/docker` (and so on) in a machine's folder, with its state in `state` beside it: `containers.json`, the lists
 `images`, `network`, `volume` and `weights`, nvidia-smi's tables `gpus` and `processes`, `ports` as `ss` prints them, and
-`calls`, every request to docker that changes something.
+`down` (the daemon does not answer), `calls`, every request to docker that changes something.
 """
 
 import json  # It is started about a hundred times a deploy: what few of its callers need is imported where it is.
@@ -217,6 +217,8 @@ def exec_(words):
 
 
 def docker(words):
+    if text("down") is not None:
+        sys.exit("Cannot connect to the Docker daemon. Is the docker daemon running?")
     known = (compose, inspect, ps, image, pull, info, rm, unpause, logs, top)
     verbs = {each.__name__: each for each in known}
     verbs |= {"network": thing("network"), "volume": thing("volume"), "run": ran, "exec": exec_}

@@ -243,6 +243,13 @@ def test_docker(answer: dict[str, Any], lines: list[str]) -> None:
     assert [each.startswith(line) for each, line in zip(found, lines, strict=True)] == [True] * len(lines), found
 
 
+def test_a_docker_that_is_silent_is_asked_once() -> None:
+    """19: hung for a minute, it must not make the doctor hang for ten."""
+    docker = Line("FAIL", "docker", "docker timed out after 20 s")
+    assert doctor.standing([docker]) == (doctor._supervisor, doctor._secrets, doctor._host)
+    assert doctor.standing([Line("PASS", "docker", ""), Line("FAIL", "compose", "")]) == doctor.STANDING
+
+
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
