@@ -106,8 +106,12 @@ case "$1 $2" in
     esac ;;
   'image inspect') echo sha256:image ;;
   'network inspect') echo n1 ;;
-  'exec '*) probe "$7" ;;
-  'kill -s') if crashed; then exit 1; fi; [ "$3" != HUP ] || begin "$base" ;;
+  'ps -aq') get misnamed ''; echo "$value" ;;
+  'exec '*)
+    case "$*" in
+      *' sh -c kill -s '*' 1') if crashed; then exit 1; fi; case $5 in *HUP*) begin "$base" ;; esac ;;
+      *) probe "$7" ;;
+    esac ;;
   'rm -f') [ -n "$of" ] || exit 64; rm -f "$state/next-live" ;;
   'logs --tail' | 'stop -t') [ -n "$of" ] ;;
   'compose '*)

@@ -42,6 +42,7 @@ def test_a_good_release_is_reloaded_in_place(world: World) -> None:
     assert (ran.code, ran.current, ran.previous) == (DONE, NEW, OLD)
     assert len(mutating(ran.calls)) == 1
     assert "HUP" in mutating(ran.calls)[0]
+    assert not mutating(ran.calls)[0].startswith("kill")  # with it docker would restart the router no more
     (line,) = ran.evidence
     assert (line["outcome"], line["path"], line["previous"], line["source"]) == ("DONE", "hup", OLD, "inventory")
     assert line["duration_s"] >= 3
@@ -91,7 +92,7 @@ def done_to_containers(world: World, calls: list[str]) -> list[str]:
         " -d --no-deps --pull missing",
         "anvil-",
     )
-    found = [call for call in calls if call.split()[0] in ("compose", "kill", "rm", "stop")]
+    found = [call for call in calls if call.split()[0] in ("compose", "rm", "stop") or " kill -s " in call]
     for word in always:
         found = [call.replace(word, "") for call in found]
     return found
@@ -114,9 +115,9 @@ def test_a_router_is_replaced_while_another_takes_its_callers(tmp_path: Path) ->
     assert done_to_containers(world, ran.calls) == [
         "rm -f router-next",
         "up next",
-        "kill -s USR1 router",
+        "exec router sh -c kill -s USR1 1",
         "up router",
-        "kill -s USR1 router-next",
+        "exec router-next sh -c kill -s USR1 1",
         "stop -t 35 router-next",
         "rm -f router-next",
     ]
@@ -161,7 +162,12 @@ def test_a_router_that_was_left_behind_goes(tmp_path: Path) -> None:
     world.stage(NEW, socket=SOCKET)
     ran = world.go(NEW)
     assert ran.code == DONE
-    forth = ["kill -s HUP router", "kill -s USR1 router-next", "stop -t 35 router-next", "rm -f router-next"]
+    forth = [
+        "exec router sh -c kill -s HUP 1",
+        "exec router-next sh -c kill -s USR1 1",
+        "stop -t 35 router-next",
+        "rm -f router-next",
+    ]
     assert done_to_containers(world, ran.calls) == forth
 
 
@@ -173,7 +179,7 @@ def test_a_socket_that_is_not_the_wanted_one_is_made_anew(tmp_path: Path, runnin
         (world.state / "socket").write_text(f"{running}\n")
     ran = world.go(OLD)
     assert ran.code == DONE
-    assert done_to_containers(world, ran.calls) == ["kill -s HUP router", "up --force-recreate socket"]
+    assert done_to_containers(world, ran.calls) == ["exec router sh -c kill -s HUP 1", "up --force-recreate socket"]
 
 
 @pytest.mark.parametrize("behaviour", ["crash-1", "crash-3", "mute", "stale", "poor", "hashless"])
@@ -222,6 +228,16 @@ def test_a_router_that_lost_its_network_is_made_anew(tmp_path: Path, held: str) 
     ran = world.go(OLD)
     assert (ran.code, ran.evidence[0]["path"]) == (DONE, "up")
     assert "--force-recreate" in mutating(ran.calls)[0]
+
+
+@pytest.mark.parametrize("left", ["", "0123456789ab"])
+def test_a_router_that_was_left_without_its_name_is_made_anew(tmp_path: Path, left: str) -> None:
+    world = World(tmp_path)
+    world.stage(NEW)
+    (world.state / "misnamed").write_text(f"{left}\n")
+    ran = world.go(NEW)
+    assert ran.code == DONE
+    assert ("--force-recreate" in mutating(ran.calls)[0]) is bool(left)
 
 
 def test_a_link_to_nothing_is_no_release_to_go_back_to(world: World) -> None:
