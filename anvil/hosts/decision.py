@@ -84,9 +84,10 @@ def _same(live: ServiceState, wanted: WantedService) -> Action:
     """The definition is the wanted one: what remains is its state, its health and its environment."""
     if live.state == "dead":
         return _fail(f"container {wanted.container} is dead: --data recreate={wanted.name} replaces it")
-    if live.detached:
+    misnamed = bool(live.container) and live.container != wanted.container
+    if live.detached or misnamed:
         verb: Verb = "unpause_up" if live.state == "paused" else "up"
-        return Action(verb=verb, why="its network is gone", force=True)
+        return Action(verb=verb, why=f"is called {live.container}" if misnamed else "its network is gone", force=True)
     if live.state == "restarting":
         return _fail(f"container {wanted.container} is crash-looping ({live.restart_count} restarts)")
     if live.state == "paused":

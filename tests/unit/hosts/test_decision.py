@@ -15,8 +15,8 @@ SAME, OTHER = "aaaa", "bbbb"
 RECREATE, ADOPT = Options(recreate=True), Options(adopt=True)
 
 
-def live(state: State, revision: str = SAME, **more: Any) -> ServiceState:
-    return ServiceState(state=state, revision=revision, container="vllm-fast", env="e1", **more)
+def live(state: State, revision: str = SAME, name: str = "vllm-fast", **more: Any) -> ServiceState:
+    return ServiceState(state=state, revision=revision, container=name, env="e1", **more)
 
 
 def wanted(**more: Any) -> WantedService:
@@ -67,6 +67,14 @@ ROWS = [
     (live("exited", detached=True), {}, Options(), "up!", "network is gone"),
     (live("restarting", detached=True), {}, Options(), "up!", "network is gone"),
     (live("paused", detached=True), {}, Options(), "unpause_up!", "network is gone"),
+    (
+        live("running", name="12ab_vllm-fast"),
+        {},
+        Options(),
+        "up!",
+        "is called 12ab_vllm-fast",
+    ),  # cut off while replaced
+    (live("exited", name="12ab_vllm-fast"), {}, Options(), "up!", "is called 12ab_vllm-fast"),
     (live("running", OTHER, detached=True), {}, Options(), "up", "bbbb -> aaaa"),
 ]
 
