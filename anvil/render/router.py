@@ -163,7 +163,7 @@ def _service(topology: Topology) -> dict[str, Any]:
         "container_name": place.container,
         "tmpfs": [_RUN_DIR],
         "restart": "unless-stopped",
-        # Said, because without it `docker kill -s HUP` takes the container for stopped by hand and restarts it no more.
+        # The server's own way to end, whatever the base image says. (It does not make `docker kill -s HUP` harmless.)
         "stop_signal": "SIGTERM",
         "stop_grace_period": f"{stop_timeout_s(topology)}s",
         "command": ["serve", *selector, *listen],
