@@ -241,7 +241,9 @@ def test_recipes_that_fit_the_cards_are_told_where_no_model_is_named(cards: None
     Path("inventory").mkdir()
     Path("inventory/recipes.toml").write_text(REGISTRY)
     told = run("--local", code=2).stderr
-    assert "fits: a/Gaming-20B (NVIDIA GeForce RTX 5090, 32 GB): recipe verified on this card, 91.5 tok/s single" in told
+    assert (
+        "fits: a/Gaming-20B (NVIDIA GeForce RTX 5090, 32 GB): recipe verified on this card, 91.5 tok/s single" in told
+    )
     assert "Huge" not in told
     assert "fits: a/Gaming-20B" in run("--local", "--model", MODEL).stderr
     assert document()["serves"]["heavy"]["repo"] == MODEL, "advised, not imposed"
