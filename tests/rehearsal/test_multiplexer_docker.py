@@ -49,7 +49,8 @@ serve = "{name}"
 def swapping(folder: Path, *, cards: bool) -> Path:
     """The rehearsal's topology with both serves in one group on one card, or with two more beside them on none.
 
-    `huge` says that it needs more memory than there is, `broken` has a flag that its engine refuses.
+    `huge` says that it needs more memory than there is, `broken` has a flag that its engine refuses; `fast` then goes
+    through its preflight.
     """
     text = TOPOLOGY.replace('quick-edit   = ["fast-local", "heavy-local"]', 'quick-edit   = ["fast-local"]')
     text = text.replace('gpu             = "pro"', 'gpu             = "gaming"')
@@ -57,6 +58,7 @@ def swapping(folder: Path, *, cards: bool) -> Path:
         text = text.replace(f'served_model    = "{name}"\n', f'served_model    = "{name}"\n{GROUP}')
     if not cards:
         text = text.replace('gpu             = "gaming"\n', "").replace("predict         = 24\n", "")
+        text = text.replace('preflight       = "off"', 'preflight       = "warn"', 1)
         text += MORE.format(name="huge", port=30006, more="memory_need_gb  = 100000")
         text += MORE.format(name="broken", port=30007, more='memory_need_gb  = 1\nextra_args = ["--no-such-flag"]')
     file = folder / "topology.toml"
@@ -213,6 +215,9 @@ def test_a_swap_waits_for_streams_and_a_doomed_one_harms_nobody(lab: Lab, put_ba
     file = swapping(tmp_path, cards=False)
     run = lab.deploy("full.py", "-y", topology=file)
     assert run.code == 0, run.story
+    report = json.loads(lab.ssh("forge", "sudo sh -c 'cat /srv/anvil/evidence/preflight/fast-*.json'"))
+    assert report["base_url"] == "http://anvil-multiplexer:8100/v1"
+    assert {test["name"] for test in report["tests"] if test["passed"]}, report  # it was let in, and answered
     assert ask(lab, "tiny-fast")[0] == 200
     began = now(lab)
     with ThreadPoolExecutor(1) as beside:
