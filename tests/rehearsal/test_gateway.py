@@ -178,7 +178,8 @@ def test_an_agent_turn_with_tools_goes_to_the_real_engine(scene: Scene, synced: 
 def test_a_new_preset_reaches_both_and_nothing_else_changes(scene: Scene, grown: tuple[Run, list[bool]]) -> None:
     run, restarted = grown
     assert run.code == 0, run.story
-    assert [name.split()[2] for name in run.changed_on("forge")] == ["Stage", "Live"]
+    router = [name.split()[2] for name in run.changed_on("forge")]
+    assert router in (["Stage", "Live"], ["Live"])  # a kept host may hold the release already
     assert run.changed_on("june") == ["Gateway | Document", "Gateway | Restart"]
     assert run.changed_on("september") == ["Gateway | Document"]
     assert restarted == [True, False]  # the newer generation takes models up by itself
