@@ -98,7 +98,6 @@ def _service(row: dict[str, Any], mark: list[str]) -> ServiceState:
         exit_code=row["exitstatus"],
         revision=revision.strip("-"),
         env=env.strip("-"),
-        container=row["name"],
         pid=row["pid"],
     )
 

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anvil.hosts.containers import ServiceState, State
+from anvil.hosts.decision import Options, WantedService, decide
 from anvil.hosts.probe import EndpointAnswer
+from anvil.hosts.processes import _service
 from anvil.hosts.readiness import Expectation, Verdict, judge, wait
 from anvil.hosts.releases import ReleaseFiles, ReleaseState, health
 from anvil.hosts.secrets import SecretNames
@@ -105,6 +107,14 @@ def test_the_settings_of_a_program_hold_fixed_words_only() -> None:
 def test_a_process_is_restarted_as_a_container_would_be(restart: str, again: str) -> None:
     program = Program(name="p", argv=("x",), env={}, cwd="/", restart=restart)
     assert f"\nautorestart={again}\n" in program_conf("/srv/anvil", program)
+
+
+def test_a_process_has_no_container_whose_name_could_be_wrong() -> None:
+    """A container left under another name is made anew; a process would be, at every run."""
+    row = {"name": "fast", "statename": "RUNNING", "now": 9, "start": 2, "exitstatus": 0, "pid": 7}
+    live = _service(row, ["aaaa", "e1", "1"])
+    wanted = WantedService(name="fast", container="llamacpp-fast", revision="aaaa", env_digest="e1")
+    assert decide(live, wanted, Options()).verb == "nothing"
 
 
 def test_release_state(tmp_path: Path) -> None:
