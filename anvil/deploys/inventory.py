@@ -34,7 +34,7 @@ Groups = dict[str, list[Host]]
 _OPENSSH = b"openssh-key-v1\0"
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 ONLY_LOOKING = frozenset(("doctor", "status", "logs"))
-WRITING_SECRETS = frozenset(("full", "serves", "adopt", "weights", "router", "promote"))
+WRITING_SECRETS = frozenset(("full", "serves", "adopt", "weights", "router", "multiplexer", "promote"))
 
 
 class Checked(msgspec.Struct, frozen=True):

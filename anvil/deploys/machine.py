@@ -8,7 +8,7 @@ from pyinfra.context import host
 
 from anvil.deploys import options
 from anvil.deploys.site import Site, each, here, secrets_complete
-from anvil.hosts.docker import DockerDaemon
+from anvil.hosts.containers import ComposeServices
 from anvil.hosts.images import image_present
 from anvil.hosts.objects import network_present, volume_present
 from anvil.hosts.processes import supervisor_running
@@ -75,9 +75,9 @@ def _docker_answers(site: Site) -> None:
     """Asked once, before every step would find out for itself and wait its whole time limit for it."""
     if site.by_process:
         return
-    daemon = host.get_fact(DockerDaemon)
-    if not daemon.ok:
-        raise PyinfraError(f"{site.name}: docker: {daemon.error or daemon.status}")
+    answer = host.get_fact(ComposeServices, site.topology.deployment)
+    if not answer.ok:
+        raise PyinfraError(f"{site.name}: docker: {answer.error or answer.status}")
 
 
 def _keep_secrets(site: Site) -> None:
