@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyinfra.api.command import StringCommand
 
@@ -44,6 +44,7 @@ def run(command: StringCommand) -> list[str]:
     return done.stdout.decode().splitlines()
 
 
+@settings(deadline=None)  # a shell each time
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_arguments_arrive_as_they_are(argument: str) -> None:
     got = reading(run(captured('printf %s "$1"', argument)))
