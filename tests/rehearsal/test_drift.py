@@ -127,3 +127,14 @@ def test_containers_without_their_network_are_made_anew(lab: Lab, second: Run) -
     lab.ssh("forge", f"docker stop -t 2 {' '.join((*SERVES, *ROUTERS))}; docker network rm anvil")
     repaired(lab, *everything)
     assert (health(lab), answers(lab)) == (before, True)
+
+
+def test_containers_left_under_another_name_get_their_own(lab: Lab, second: Run) -> None:
+    """As after a host that died while compose replaced them: the old one is gone, the new one not yet named."""
+    before, running = health(lab), started(lab, "llamacpp-heavy")
+    for each in ("llamacpp-fast", "anvil-router"):
+        lab.ssh("forge", f"docker rename {each} 0123456789ab_{each}; docker stop -t 2 0123456789ab_{each}")
+    assert "fast: is called 0123456789ab_llamacpp-fast" in lab.deploy("full.py", "--dry").story
+    repaired(lab, "Serves | Up fast", f"Router | Live {before['release']}")
+    assert (health(lab), started(lab, "llamacpp-heavy")) == (before, running)
+    assert "0123456789ab" not in lab.ssh("forge", "docker ps -a --format '{{.Names}}'")
