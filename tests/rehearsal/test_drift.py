@@ -18,7 +18,7 @@ echo '# by hand' >> compose.yaml
 sed -i 's/rehearsal-token/some-other-token/' secrets.env
 echo '# by hand' >> router/go-live.sh
 sed -i 's/rehearsal/by-hand/' router/current/router.toml
-docker kill -s HUP anvil-router
+docker exec anvil-router sh -c 'kill -s HUP 1'
 """
 
 
@@ -75,7 +75,7 @@ def test_a_router_that_reads_an_edited_release_is_made_to_read_the_right_one(lab
     """The files were put back by hand; only what answers is still wrong."""
     before, running = health(lab), started(lab, *SERVES, *ROUTERS)
     path = f"/srv/anvil/router/releases/{before['release']}/router.toml"
-    edit = f"sudo cp -p {path} /tmp/kept; sudo sed -i 's/rehearsal/by-hand/' {path}; docker kill -s HUP anvil-router"
+    edit = f"sudo cp -p {path} /tmp/kept; sudo sed -i 's/rehearsal/by-hand/' {path}; docker exec anvil-router sh -c 'kill -s HUP 1'"
     lab.ssh("forge", edit)
     lab.wait("forge", f"! curl -fs {ROUTER}/healthz | grep {before['config_hash']}", 30)
     lab.ssh("forge", f"sudo cp -p /tmp/kept {path}; sudo rm /tmp/kept")
@@ -97,9 +97,9 @@ def test_a_router_that_was_removed_comes_back(lab: Lab, second: Run) -> None:
 
 
 def test_docker_still_restarts_a_router_that_was_reloaded(lab: Lab, second: Run) -> None:
-    """Without a stop signal of its own, any signal from outside would have counted as a stop by hand."""
+    """As a deploy reloads it: with `docker kill`, whatever the signal, it would count as stopped by hand."""
     before = lab.inspect("anvil-router")["RestartCount"]
-    lab.ssh("forge", "docker kill -s HUP anvil-router")
+    lab.ssh("forge", "docker exec anvil-router sh -c 'kill -s HUP 1'")
     pid = lab.inspect("anvil-router")["State"]["Pid"]
     lab.ssh("forge", f"sudo kill -9 {pid}")
     lab.wait("forge", f"curl -fs {ROUTER}/healthz", 60)
