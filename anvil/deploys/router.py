@@ -230,9 +230,8 @@ def reached_place(site: Site, release: Release) -> Place:
     if site.by_process:
         return place
     made = yaml.safe_load(release.files["compose.yaml"])
-    if names.SOCKET not in made["services"]:
-        return place
-    revision = made["services"][names.SOCKET]["labels"][compose.REVISION]
+    held = made["services"].get(names.SOCKET)
+    revision = held["labels"][compose.REVISION] if held else ""
     return msgspec.structs.replace(place, project=made["name"], holder_revision=revision)
 
 

@@ -170,8 +170,8 @@ class Place(Struct, frozen=True, kw_only=True):
 
     `validator` judges the staged folder; `{staged}` in a word stands for its path. Without a `container` the router is
     a process, asked over `health_url`. `group` owns the files, which the container's user must read; "" = left alone.
-    `project` is the router's compose project when a service of it, `socket`, holds the published port;
-    `holder_revision` is that one's wanted definition.
+    `project` is the router's compose project. `holder_revision` is the wanted definition of its service `socket` where
+    that one holds the published port; "" = the router publishes it itself.
     """
 
     folder: str
@@ -188,7 +188,8 @@ def unreached(on: Host, place: Place) -> str:
     if not place.project:
         return ""
     found = on.get_fact(ComposeServices, place.project)
-    for service, revision in (("router", ""), ("socket", place.holder_revision)):
+    held = (("socket", place.holder_revision),) if place.holder_revision else ()
+    for service, revision in (("router", ""), *held):
         live = found.of(service)
         if live.state != "running":
             return f"{service} of {place.project} is {live.error or live.state}"
@@ -197,7 +198,7 @@ def unreached(on: Host, place: Place) -> str:
         if revision and live.revision != revision:
             return f"{live.container} publishes another address"
     left = found.of("next")
-    return "" if left.state == "absent" else f"{left.container} was left behind by a run that was cut off"
+    return "" if not held or left.state == "absent" else f"{left.container} was left behind by a run that was cut off"
 
 
 def answering(on: Host, place: Place) -> HealthAnswer:
