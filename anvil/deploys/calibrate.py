@@ -39,7 +39,7 @@ def generated() -> None:
         command=command(site, release, there, measured),
         folder=there,
         to=str(to),
-        secrets=f"{site.root}/secrets.env",
+        secrets=site.secrets_file,
         secret_names=keys(site.topology, measured),
     )
     host.log(f"grade them here: anvil calibrate --from-outputs {to} --config ROUTER.TOML --out CANDIDATE.JSON")

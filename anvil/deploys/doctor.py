@@ -231,7 +231,7 @@ def _profile(site: Site) -> Iterator[Line]:
 
 
 def _secrets(site: Site) -> Iterator[Line]:
-    path = f"{site.root}/secrets.env"
+    path = site.secrets_file
     stat, held = host.get_fact(FileStat, path), host.get_fact(SecretNames, path)
     missing = [name for name in site.made.secrets.required if name not in held.names]
     if held.status == "error":

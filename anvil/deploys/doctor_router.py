@@ -92,7 +92,7 @@ def _asks_for_a_token(site: Site) -> Iterator[Line]:
 def _tokens(site: Site) -> Iterator[Line]:
     """Lengths only; a short one is a failure where others can reach the router."""
     place = site.topology.router
-    held = host.get_fact(SecretNames, f"{site.root}/secrets.env")
+    held = host.get_fact(SecretNames, site.secrets_file)
     short = [name for name in place.token if 0 < held.lengths.get(name, 0) < SHORTEST_TOKEN]
     if short:
         level: Level = "WARN" if ip_address(place.publish).is_loopback else "FAIL"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
@@ -16,6 +18,7 @@ from anvil.hosts.secrets import SecretNames, would_be_lost
 from anvil.hosts.supervisor import SUPERVISORD_CONF
 from anvil.hosts.text_file import directory, text_file
 from anvil.render import compose, env, router
+from anvil.topology import derived
 
 # Folder under the root, mode, and the runtime that alone needs it ("" = both).
 _FOLDERS = (
@@ -82,16 +85,31 @@ def _docker_answers(site: Site) -> None:
 
 def _keep_secrets(site: Site) -> None:
     """S3: a redeploy from a controller without a value must not lose the host's."""
-    path = f"{site.root}/secrets.env"
-    held = host.get_fact(SecretNames, path)
+    held = host.get_fact(SecretNames, site.secrets_file)
     if held.status == "error":
         raise PyinfraError(f"{site.name}: {held.error}")
-    lost = would_be_lost(held.names, site.made.secrets.all(), site.built.held.values, options.names("drop_secret"))
+    dropped = options.names("drop_secret")
+    _known(site, dropped)
+    lost = would_be_lost(held.names, site.made.secrets.all(), site.built.held.values, dropped)
     if lost:
         raise PyinfraError(
             f"secrets.env on {site.name} holds {', '.join(lost)}, the controller does not;"
             f" export it or --data drop_secret={','.join(lost)}"
         )
+
+
+def _known(site: Site, dropped: Collection[str]) -> None:
+    """A name to drop is wanted by the topology or still held by a machine of this run; any other is mistyped."""
+    if not dropped:
+        return
+    machines = site.topology.machines
+    known = {each for name in machines for each in derived.secret_names(site.topology, name).all()}
+    for reached in host.state.active_hosts:
+        known.update(reached.get_fact(SecretNames, f"{machines[reached.data.machine].root}/secrets.env").names)
+    for name in dropped:
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise PyinfraError(f"--data drop_secret={name}: no machine has such a secret; there are: {there}")
 
 
 def _folders(site: Site) -> None:
@@ -114,8 +132,7 @@ def _secrets(site: Site) -> None:
         text = env.secrets_env(held.plain(), site.made.secrets.all())
     except env.EnvFileError as error:
         raise PyinfraError(str(error)) from None
-    path = f"{site.root}/secrets.env"
-    text_file(name="Secrets", path=path, text=text, mode="600", owner=site.machine.owner, secret=True)
+    text_file(name="Secrets", path=site.secrets_file, text=text, mode="600", owner=site.machine.owner, secret=True)
 
 
 def _supervisor(site: Site) -> None:

@@ -81,7 +81,7 @@ def command(site: Site, spec: ServiceSpec) -> tuple[str, ...]:
     run = ("docker", "run", "--rm", "--init", "--pull", place.pull, "--network", compose.NETWORK, "--read-only")
     if not token:
         return (*run, "--entrypoint", "anvil", place.image, *asked)
-    known = ("sh", "-c", _WITH, "preflight", f"{site.root}/secrets.env", token)
+    known = ("sh", "-c", _WITH, "preflight", site.secrets_file, token)
     return (*known, *run, "-e", token, "--entrypoint", "anvil", place.image, *asked)
 
 

@@ -315,7 +315,7 @@ def _live_profile(site: Site) -> bytes | None:
 def _refuse_without_secrets(site: Site, release: str) -> None:
     """Raises PyinfraError when the release cannot start: a variable it must have has left the machine since."""
     text = host.get_fact(FileText, f"{site.root}/router/releases/{release}/compose.yaml").text
-    held = host.get_fact(SecretNames, f"{site.root}/secrets.env")
+    held = host.get_fact(SecretNames, site.secrets_file)
     if held.status != "error" and (gone := sorted({*_REQUIRED.findall(text)} - {*held.names})):
         raise PyinfraError(
             f"{site.name}: release {release} needs {', '.join(gone)}, which secrets.env there no longer holds; choose"

@@ -38,13 +38,8 @@ def of(topology: Topology, env_file: str) -> Held:
     return held(sorted(names), os.environ, file_of(env_file))
 
 
-def without(held: Held, topology: Topology, dropped: Collection[str]) -> Held:
-    """What is left when this run drops some from the hosts. Raises PyinfraError for a name that nothing wants."""
-    wanted = {name for machine in topology.machines for name in derived.secret_names(topology, machine).all()}
-    for name in dropped:
-        if name not in wanted:
-            known = ", ".join(sorted(wanted)) or "none"
-            raise PyinfraError(f"--data drop_secret={name}: no machine has such a secret; there are: {known}")
+def without(held: Held, dropped: Collection[str]) -> Held:
+    """What is left when this run drops some from the hosts."""
     kept = {name: value for name, value in held.values.items() if name not in dropped}
     return Held(kept, {name: source for name, source in held.sources.items() if name in kept})
 

@@ -63,6 +63,10 @@ class Site(Struct, frozen=True):
         return self.machine.root
 
     @property
+    def secrets_file(self) -> str:
+        return f"{self.root}/secrets.env"
+
+    @property
     def by_process(self) -> bool:
         return self.machine.runtime == "process"
 
@@ -138,7 +142,7 @@ def _of_run(found: Checked) -> Built:
 
 def _build(found: Checked) -> Built:
     topology = _overridden(found.topology)
-    held = secrets.without(secrets.of(topology, options.text("env_file")), topology, options.names("drop_secret"))
+    held = secrets.without(secrets.of(topology, options.text("env_file")), options.names("drop_secret"))
     file = Path(found.file)
     profile = inventory_profile(topology, file)
     return Built(topology, file, held, rendered(topology, held, profile), profile)

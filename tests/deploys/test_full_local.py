@@ -280,6 +280,18 @@ def test_the_engines_are_asked_by_the_gate_and_for_a_calibration(house: House) -
     assert not (house.root / "evidence" / "calibrate").exists()
 
 
+def test_a_secret_that_only_the_host_still_holds_is_dropped_by_its_name(house: House) -> None:
+    file = house.root / "secrets.env"
+    file.write_text(f"{file.read_text()}LEFT_OVER='value-of-old'\n")
+    code, _ = house.pyinfra("router", "--dry", "--data", "drop_secret=LEFT_OVR")
+    assert code == 1
+    assert "drop_secret=LEFT_OVR: no machine has such a secret; there are: ANVIL_FAST_LOCAL_KEY, " in house.said
+    assert "ANVIL_ROUTER_TOKEN, LEFT_OVER\n" in house.said
+    house.totals("router", "-y", "--data", "drop_secret=LEFT_OVER")
+    assert "LEFT_OVER" not in file.read_text()
+    assert "value-of-old" not in house.said
+
+
 def test_no_output_and_no_file_but_one_holds_the_token(house: House) -> None:
     forms = [
         TOKEN,

@@ -118,7 +118,9 @@ def test_a_rotated_secret_of_a_serve_waits_until_somebody_recreates_it(lab: Lab,
     lost = lab.deploy("full.py", "-y", topology=changed, HF_TOKEN="")
     assert lost.code == 1
     assert "secrets.env on forge holds HF_TOKEN, the controller does not" in lost.story
-    back = lab.deploy("full.py", "-y", "--data", "drop_secret=HF_TOKEN")
+    mistyped = lab.deploy("full.py", "-y", "--data", "drop_secret=HF_TOKN")
+    assert (mistyped.code, "drop_secret=HF_TOKN: no machine has such a secret" in mistyped.story) == (1, True)
+    back = lab.deploy("full.py", "-y", "--data", "drop_secret=HF_TOKEN")  # no longer wanted, still held by the host
     assert back.code == 0, back.story
     assert lab.deploy("full.py", "-y").changed == []
     assert "second-value" not in "".join(run.story for run in (router, serves, again))

@@ -123,8 +123,8 @@ def test_a_router_is_replaced_while_another_takes_its_callers(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("behaviour", ["crash-1", "mute", "hashless"])
-def test_a_definition_that_does_not_answer_never_replaces_the_router(tmp_path: Path, behaviour: str) -> None:
+@pytest.mark.parametrize("behaviour", ["crash-1", "crash-3", "mute", "hashless"])  # crash-3: after three good answers
+def test_a_definition_that_does_not_settle_never_replaces_the_router(tmp_path: Path, behaviour: str) -> None:
     world = held_apart(tmp_path)
     world.stage(NEW, behaviour, revision="9" * 16, socket=SOCKET)
     ran = world.go(NEW)
