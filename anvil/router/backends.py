@@ -62,7 +62,9 @@ class Places:
                 self.release()
             elif place in self._queue:
                 self._queue.remove(place)
-            raise Busy from None if isinstance(error, TimeoutError) else error
+            if isinstance(error, TimeoutError):
+                raise Busy from None
+            raise
 
     def release(self) -> None:
         while self._queue:
@@ -157,17 +159,25 @@ def model_ids(body: bytes) -> list[str]:
 
 
 async def fetch(upstream: Upstream, path: str, timeout: float, cap: int = 1_048_576) -> tuple[int, bytes]:
-    """GET a small JSON body. Raises UpstreamError on failure or silence."""
-    connection = await upstream.send("GET", path, b"", head_timeout=timeout)
-    parts: list[bytes] = []
+    """GET a small JSON body, all of it within ``timeout`` seconds. Raises UpstreamError on failure."""
     try:
-        while data := await connection.next(timeout):
-            parts.append(data)
-            if sum(map(len, parts)) > cap:
+        async with asyncio.timeout(timeout):
+            return await _fetched(upstream, path, timeout, cap)
+    except TimeoutError:
+        raise UpstreamError("answer too slow") from None
+
+
+async def _fetched(upstream: Upstream, path: str, timeout: float, cap: int) -> tuple[int, bytes]:
+    connection = await upstream.send("GET", path, b"", head_timeout=timeout)
+    data = bytearray()
+    try:
+        while part := await connection.next(timeout):
+            data += part
+            if len(data) > cap:
                 raise UpstreamError("answer too large")
     finally:
         connection.finish()
-    return connection.status, b"".join(parts)
+    return connection.status, bytes(data)
 
 
 class Binding(msgspec.Struct):
