@@ -51,7 +51,7 @@ class CallerConnection(asyncio.Protocol):
         self._unread = 0  # bytes of an answered request's body still to be thrown away
         self._leaving: float | None = None
         self._paused = False
-        self._drained: asyncio.Future[None] | None = None
+        self._writable = asyncio.Event()  # a stream and its keep-alive comments may wait at the same time
         self._pending_write = 0
 
     # ------------------------------------------------------------------------------- asyncio.Protocol
@@ -83,17 +83,18 @@ class CallerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self.full = False
-        self._wake()
+        self._writable.set()
         if self._request is not None:
             request, self._request = self._request, None
             request.leave()
 
     def pause_writing(self) -> None:
         self.full = True
+        self._writable.clear()
 
     def resume_writing(self) -> None:
         self.full = False
-        self._wake()
+        self._writable.set()
 
     # ---------------------------------------------------------------------------------- for a request
 
@@ -103,8 +104,7 @@ class CallerConnection(asyncio.Protocol):
     async def drained(self) -> None:
         """Returns when the caller has read enough for more to be written, or has left."""
         if self.full:
-            self._drained = self.loop.create_future()
-            await self._drained
+            await self._writable.wait()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -140,8 +140,8 @@ class CallerConnection(asyncio.Protocol):
     def _next(self) -> None:
         """Start the request at the front of the buffer, if its head is all there."""
         buffer = self._buffer
-        while buffer.startswith(b"\r\n"):  # RFC 9112 2.2: an empty line before a request is passed over
-            buffer = buffer[2:]
+        if buffer.startswith(b"\r\n"):  # RFC 9112 2.2: empty lines before a request are passed over
+            buffer = buffer[_leading_breaks(buffer) :]
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
             self._buffer = buffer
@@ -202,11 +202,6 @@ class CallerConnection(asyncio.Protocol):
         if self._unread < 0:
             self._transport.close()
 
-    def _wake(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._drained = None
-
     def look(self, now: float) -> None:
         """Called every so often: everything that takes too long ends here."""
         if self._leaving is not None:
@@ -234,6 +229,14 @@ class CallerConnection(asyncio.Protocol):
             if self._request is not None and self._request.blocked_since is not None:
                 self._request.blocked_since = now
         self._pending_write = size
+
+
+def _leading_breaks(buffer: bytes) -> int:
+    """Bytes of the empty lines a buffer begins with."""
+    at = 0
+    while buffer.startswith(b"\r\n", at):
+        at += 2
+    return at
 
 
 # A kept connection of a worker that is being replaced closes when it has been quiet this long.
