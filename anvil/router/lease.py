@@ -29,8 +29,8 @@ async def _serve(holder: socket.socket, at: str, listener: Listener) -> None:
     await loop.sock_connect(holder, at)
     published = await _received(holder)
     published.setblocking(False)
-    await listener.add(published)
     try:
+        await listener.add(published)
         await loop.sock_recv(holder, 1)  # nothing is ever said: this ends with the holder
     finally:
         listener.drop(published)
