@@ -99,10 +99,17 @@ def _options(query: str) -> dict[str, str]:
 
 def _base_url(runtime: Runtime, options: dict[str, str], head: Head, scheme: str) -> str:
     url = options.get("base_url") or runtime.config.server.public_url or f"{scheme}://{head.get('host') or '127.0.0.1'}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if not _is_plain_url(url):
         raise BadParameter(f"base_url {url[:100]!r} is not an http(s) URL")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _is_plain_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an unpaired bracket
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
 
 
 def _token_env(runtime: Runtime, options: dict[str, str]) -> str:

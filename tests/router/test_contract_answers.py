@@ -484,7 +484,14 @@ def test_harness_catalogue_and_documents(house: Running) -> None:
     other = house.client.get("/v1/harness/codex?base_url=https://gate.example/v1&token_env=MY_TOKEN").json()
     assert other["router"]["base_url"] == "https://gate.example"
     assert other["env"] == {"MY_TOKEN": "${MY_TOKEN}"}
-    for bad in ("token_env=lower", "base_url=ftp://x", "version=0.0.0-none", "format=yaml", "nope=1"):
+    for bad in (
+        "token_env=lower",
+        "base_url=ftp://x",
+        "base_url=http://[x",
+        "version=0.0.0-none",
+        "format=yaml",
+        "nope=1",
+    ):
         answer = house.client.get(f"/v1/harness/codex?{bad}")
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request"), bad
     plain = house.client.get("/v1/harness/codex?format=raw")
