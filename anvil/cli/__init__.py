@@ -36,9 +36,10 @@ def _click_main() -> None:
 
     from anvil import __version__
     from anvil.cli.ending import failed
+    from anvil.cli.listing import Group
     from anvil.cli.usage_error import one_line
 
-    class Commands(click.Group):
+    class Commands(Group):
         """Subcommands by module path, imported on use; an unknown one names the nearest."""
 
         def make_context(self, *args: Any, **extra: Any) -> click.Context:

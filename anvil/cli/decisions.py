@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from anvil.cli.ending import stop
+from anvil.cli.ending import stop, unauthorized
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
 from anvil.router.decisions.query import BadQuery
 from anvil.router.decisions.query import parse as parse_query
@@ -89,7 +89,7 @@ def _checked(answer: httpx.Response, token_env: str) -> httpx.Response:
         return answer
     answer.read()
     if answer.status_code == 401:
-        raise stop(f"the router wants a token: set {token_env}, or name another variable with --token-env", FAILED)
+        raise unauthorized(token_env)
     raise stop(f"the router answered {answer.status_code}: {_message(answer)}", FAILED)
 
 
@@ -104,16 +104,23 @@ def _message(answer: httpx.Response) -> str:
 # ----------------------------------------------------------------------------------------------- decisions
 
 _FILTERS: Final = ("tier", "work_class", "preset", "endpoint", "outcome", "failure_class", "status")
-_SINGLE: Final = ("since", "until", "before", "after", "caller_model")
+_SINGLE: Final = {
+    "since": "Not older: RFC 3339 with offset, or unix seconds.",
+    "until": "Older than this; forms as for --since.",
+    "before": "Made before this decision id.",
+    "after": "Made after this decision id.",
+    "caller_model": "What the caller wrote in `model`.",
+}
+_FLAGS: Final = {"fell-back": "Whether a tier before the one that served failed.", "committed": "Whether answered."}
 
 
 def _filter_options(command: Command) -> Command:
-    for name in _SINGLE:
-        command = click.option(f"--{name.replace('_', '-')}", name)(command)
+    for name, meaning in _SINGLE.items():
+        command = click.option(f"--{name.replace('_', '-')}", name, help=meaning)(command)
     for name in _FILTERS:
         command = click.option(f"--{name.replace('_', '-')}", name, multiple=True, help="Repeatable: any of.")(command)
-    for name in ("fell-back", "committed"):
-        command = click.option(f"--{name}/--not-{name}", default=None)(command)
+    for name, meaning in _FLAGS.items():
+        command = click.option(f"--{name}/--not-{name}", default=None, help=meaning)(command)
     return command
 
 

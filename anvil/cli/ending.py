@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import IO, Any
 
 import click
@@ -28,6 +29,13 @@ class Ended(click.ClickException):
 def stop(message: object, code: int = USAGE) -> click.ClickException:
     """The exception to raise; by default a refusal with nothing tried."""
     return Ended(str(message), code)
+
+
+def unauthorized(token_env: str) -> click.ClickException:
+    """What a router's 401 means: no token was sent, or one that it does not know."""
+    if os.environ.get(token_env, "").strip():
+        return stop(f"the router refuses the token in {token_env}: it is not one of its own", FAILED)
+    return stop(f"the router wants a token: set {token_env}, or name another variable with --token-env", FAILED)
 
 
 def failed(error: OSError) -> Exception:

@@ -14,6 +14,7 @@ import msgspec
 from anvil.cli.calibrate import BadPair, pairs
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM, UNREACHABLE, USAGE
+from anvil.cli.listing import Group
 
 if TYPE_CHECKING:
     from anvil.lab.evaluation.cases import Case
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 GRADE_SCHEMA = "anvil.eval-grade/v1"
 
 
-@click.group(name="eval", invoke_without_command=True)
+@click.group(name="eval", cls=Group, invoke_without_command=True)
 @click.pass_context
 def evaluate(context: click.Context) -> None:
     """Evaluations: outputs of models for fixed prompts, graded by structure and by judges."""

@@ -15,6 +15,7 @@ from anvil.cli.exit_codes import FAILED
 from anvil.cli.harness_change import Outcome, changed, exports, paths, report, say, settle, show_document, tell
 from anvil.cli.harness_router import ask, decoded
 from anvil.cli.harness_validate import validate
+from anvil.cli.listing import Group
 from anvil.harness import HARNESSES
 
 # These clients ask their maker's own servers.
@@ -59,7 +60,7 @@ def _home(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def harness() -> None:
     """Configure a coding client for a router: openclaw, claude-code, codex, opencode, pi, aider, cline, continue."""
 

@@ -82,7 +82,7 @@ def settle(path: Path, original: bytes | None, change: Joined, *, as_json: bool)
 
 def _write(path: Path, original: bytes | None, text: str) -> Path | None:
     if not path.parent.is_dir():
-        raise stop(f"{path.parent} does not exist: is the client set up for this user?", FAILED)
+        raise stop(f"{path.parent} does not exist: is the client set up for this user? --mkdir makes it", FAILED)
     try:
         return harness_file.replace(path, original, text)
     except harness_file.ChangedMeanwhile as error:

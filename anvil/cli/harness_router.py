@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from anvil.cli import topology_file
-from anvil.cli.ending import stop
+from anvil.cli.ending import stop, unauthorized
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
 from anvil.harness.model import File, Model, Router, max_output, title
 from anvil.router import profile as quality
@@ -108,7 +108,7 @@ def ask(client: str, url: str, token_env: str | None, release: str) -> bytes:
     except httpx.HTTPError as error:
         raise stop(f"no router answers at {url} ({type(error).__name__}); see --url", UNREACHABLE) from None
     if answer.status_code == 401:
-        raise stop(f"the router wants a token: set {token_env or DEFAULT_TOKEN_ENV}, or see --token-env", FAILED)
+        raise unauthorized(token_env or DEFAULT_TOKEN_ENV)
     if answer.status_code != 200:
         raise stop(f"the router answered {answer.status_code}: {answer.text[:300]}", FAILED)
     return answer.content

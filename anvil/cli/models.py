@@ -17,6 +17,7 @@ from anvil.cli import catalogue, topology_file
 from anvil.cli.catalogue import as_json, document
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM
+from anvil.cli.listing import Group
 from anvil.lab import machine_shell
 from anvil.lab.models import cache, hub, index, roots, volume
 from anvil.lab.models import pull as pulling
@@ -84,7 +85,7 @@ def image_of(site: Topology | None, name: str | None) -> str | None:
     return next((each.image for each in serves if isinstance(each, ModelServe) and each.volume in keys), None)
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """The models on a machine: index, pull."""
 

@@ -13,6 +13,7 @@ import msgspec
 
 from anvil.cli import topology_file
 from anvil.cli.ending import stop
+from anvil.cli.listing import Group
 from anvil.topology import derived, load
 from anvil.topology.model import Topology
 
@@ -24,7 +25,7 @@ _MANIFEST = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def modes() -> None:
     """Modes of the topology, or of a router's manifest: list, show."""
 

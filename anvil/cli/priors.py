@@ -13,6 +13,7 @@ import msgspec
 from anvil.cli.catalogue import as_json, document, say
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
+from anvil.cli.listing import Group
 from anvil.cli.recipes import REGISTRY, find_recipe
 from anvil.lab import writing
 from anvil.lab.priors import adapters, compare, comparisons, download, local, store
@@ -44,7 +45,7 @@ def _filters(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def priors() -> None:
     """Published benchmarks: init, sources, fetch, import, list, report, export, compare."""
 

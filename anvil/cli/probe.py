@@ -11,19 +11,24 @@ from anvil.cli.arguments import Parser
 from anvil.cli.exit_codes import UNREACHABLE
 
 TIMEOUT_S = 4.0
-PATHS = {"healthz": "/healthz", "readyz": "/readyz", "models": "/v1/models"}
+PATHS = {
+    "healthz": ("/healthz", "does it run, and which release and configuration; the default"),
+    "readyz": ("/readyz", "may it serve, and how is each tier"),
+    "models": ("/v1/models", "the models callers may name"),
+}
+DESCRIPTION = "Ask a running router how it is. Exit 0: it says yes. 1: it says no. 2: usage. 3: nothing answers."
 
 
 def run(argv: list[str]) -> int:
     """Print the JSON body; 0 on 2xx, 1 on any other answer, 3 on none within 4 s, 2 on usage errors."""
-    parser = Parser(prog="anvil probe", description="Ask a running router how it is.", allow_abbrev=False)
+    parser = Parser(prog="anvil probe", description=DESCRIPTION, allow_abbrev=False)
     what = parser.add_mutually_exclusive_group()
-    for name in PATHS:
-        what.add_argument(f"--{name}", dest="what", action="store_const", const=name)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--token-env", help="variable that holds the token")
+    for name, (path, meaning) in PATHS.items():
+        what.add_argument(f"--{name}", dest="what", action="store_const", const=path, help=meaning)
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the router; default: %(default)s")
+    parser.add_argument("--token-env", help="variable that holds the token; default: ANVIL_ROUTER_TOKEN")
     options = parser.parse_args(argv)
-    request = urllib.request.Request(options.url.rstrip("/") + PATHS[options.what or "healthz"])  # noqa: S310
+    request = urllib.request.Request(options.url.rstrip("/") + (options.what or "/healthz"))  # noqa: S310
     if not request.full_url.startswith(("http://", "https://")):
         parser.error("--url must be an http or https URL")
     token = _token(options.token_env)

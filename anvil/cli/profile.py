@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from anvil.cli.ending import stop
+from anvil.cli.listing import Group
 
 if TYPE_CHECKING:
     from anvil.router.config import RouterConfig
@@ -57,7 +58,7 @@ def _configuration(selected: Selected | None) -> RouterConfig | None:
     return config.load(selected.path) if selected else None
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def profile(context: click.Context) -> None:
     """Quality profiles: show one, compare two."""

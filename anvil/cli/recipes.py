@@ -15,6 +15,7 @@ from anvil.cli import catalogue, topology_file
 from anvil.cli.catalogue import as_json, document, say
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import MISSING_PROGRAM
+from anvil.cli.listing import Group
 from anvil.lab import machine_shell, writing
 from anvil.lab.locking import alone
 from anvil.lab.priors import compare, local
@@ -37,7 +38,7 @@ registry_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def recipes() -> None:
     """Known-good ways to serve a model: list, show, apply, capture, run-line, share."""
 

@@ -34,11 +34,11 @@ def _selectors(command: click.Command) -> click.Command:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--log-format", default="text", type=click.Choice(["text", "json"]))
-@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--log-format", default="text", show_default=True, type=click.Choice(["text", "json"]), help="of stderr")
+@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="PEM; needs --tls-key")
+@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="PEM; needs --tls-cert")
 @click.option("--holder", default="", help="also take callers from the socket that `anvil socket` holds at this path")
 @click.option("--echo", is_flag=True, help="no configuration: repeat what was said, in every dialect")
 def _serve(
@@ -52,7 +52,10 @@ def _serve(
     holder: str,
     echo: bool,
 ) -> None:
-    """Run the router."""
+    """Run the router. SIGHUP reloads its configuration.
+
+    Exit 0: stopped by a signal. 1: the port is taken. 2: usage, or a configuration that will not do.
+    """
     from anvil.router import server
 
     if (tls_cert is None) != (tls_key is None):

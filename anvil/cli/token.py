@@ -15,6 +15,7 @@ import msgspec
 from anvil.cli import topology_file
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, MISSING_PROGRAM
+from anvil.cli.listing import Group
 from anvil.lab import router_token
 from anvil.lab.router_token import Token
 from anvil.topology import load
@@ -28,7 +29,7 @@ WEAK_BELOW = 24
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """Router tokens: new, status, show."""
 

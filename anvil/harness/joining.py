@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import tomllib
 from collections.abc import Mapping
 from importlib import import_module
@@ -48,7 +47,8 @@ def _json(name: str, file: File, current: bytes, options: Options, rewrite: bool
     else:
         wanted, notes = deep(document, file.content, file.owns), ()
     text = None if document and same(document, wanted) else written(current, wanted, rewrite=rewrite)
-    return Joined(text, _shown(document) if current.strip() else "", _shown(wanted), notes)
+    before = _shown(document, file.content) if current.strip() else ""
+    return Joined(text, before, _shown(wanted, file.content), notes)
 
 
 def deep(
@@ -70,7 +70,8 @@ def deep(
 def _toml(file: File, current: str) -> Joined:
     wanted = toml_text.merged(current, file.content)
     before, after = tomllib.loads(current), tomllib.loads(wanted)
-    return Joined(None if wanted == current else wanted, _shown(before) if before else "", _shown(after))
+    shown = toml_text.dumps(masked(before, file.content)) if before else ""
+    return Joined(None if wanted == current else wanted, shown, toml_text.dumps(masked(after, file.content)))
 
 
 def _yaml(file: File, current: str) -> Joined:
@@ -97,6 +98,5 @@ def _holds(current: str, content: Mapping[str, Any]) -> bool:
     return isinstance(models, list) and all(row in models for row in content["models"])
 
 
-def _shown(document: Mapping[str, Any]) -> str:
-    """As a user's TOML may hold dates, what JSON lacks is shown as text."""
-    return dumped(json.loads(json.dumps(masked(document), default=str)))
+def _shown(document: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    return dumped(masked(document, ours))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 _SECRET_KEY = re.compile(
@@ -13,15 +14,23 @@ _SECRET_KEY = re.compile(
 _PLACEHOLDER = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
-def masked(document: Any) -> Any:
-    """A copy whose secret values read ``<secret xxxxxxxx>`` (8 hex of their SHA-256): changes stay visible."""
+def masked(document: Any, public: Any = None) -> Any:
+    """A copy whose secret values read ``<secret xxxxxxxx>`` (8 hex of their SHA-256): changes stay visible.
+
+    ``public`` holds no secret, as what we write ourselves: values that stand in both alike are shown.
+    """
     if isinstance(document, dict):
-        return {
-            key: _hidden(value) if _is_secret(str(key), value) else masked(value) for key, value in document.items()
-        }
+        known = public if isinstance(public, Mapping) else {}
+        return {key: _member(str(key), value, known.get(key)) for key, value in document.items()}
     if isinstance(document, list):
         return [masked(item) for item in document]
     return document
+
+
+def _member(key: str, value: Any, public: Any) -> Any:
+    if not _is_secret(key, value) or (public is not None and value == public):
+        return masked(value, public)
+    return _hidden(value)
 
 
 def _is_secret(key: str, value: object) -> bool:

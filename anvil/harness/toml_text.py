@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import date, time
 from typing import Any
 
 from anvil.harness.quoting import quoted
@@ -15,7 +16,7 @@ _HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
 def dumps(content: Mapping[str, Any]) -> str:
-    """Tables after plain keys; values are strings, booleans, numbers, arrays of them and tables."""
+    """Tables after plain keys; tables inside arrays are written inline. Raises TypeError for what TOML lacks."""
     return "\n".join(_lines(content, ())).lstrip("\n") + "\n"
 
 
@@ -124,4 +125,8 @@ def _value(value: object) -> str:
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())}}}"
+    if isinstance(value, date | time):
+        return value.isoformat()
     raise TypeError(f"TOML text has no form for {type(value).__name__}")

@@ -217,11 +217,13 @@ def serve(loaded: Loaded, reload: Callable[[], Loaded], listen: Listen) -> None:
 def banner(loaded: Loaded, listen: Listen) -> None:
     """What starts where, and every warning an operator should see."""
     scheme = "https" if listen.tls_cert else "http"
-    tiers = ", ".join(loaded.binding.keys)
+    tiers = ", ".join(loaded.binding.keys) or "none"
     release = loaded.release or "none"
     tell = partial(say, format=listen.log_format)
     tell(f"{scheme}://{listen.host}:{listen.port} release {release} configuration {loaded.config_hash} tiers {tiers}")
     tell(f"routes {' '.join(sorted(POST_ROUTES))}")
+    named = " or ".join(loaded.config.server.auth_env)
+    tell(f"callers need the token in {named}" if loaded.tokens else "callers need no token: [server] names no auth_env")
     warn = partial(tell, level="warning")
     for note in loaded.notes:
         warn(f"warning: {note}")

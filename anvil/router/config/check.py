@@ -8,7 +8,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from anvil.router.config.model import RouterConfig, TierConfig
-from anvil.router.taxonomy import PRESET_CLASS, normalise
+from anvil.router.config.presets import near
+from anvil.router.taxonomy import CANONICAL_PRESETS, PRESET_CLASS, normalise
 
 
 class Verdicts(Protocol):
@@ -66,7 +67,8 @@ def _preset_warnings(config: RouterConfig, profile: Verdicts) -> Iterator[str]:
     for preset in config.presets:
         work_class = preset_class(config, preset)
         if work_class is None:
-            yield f'preset "{preset}": no class in [router.preset_classes], it runs without the quality gate'
+            hint = near(preset, CANONICAL_PRESETS)
+            yield f'preset "{preset}": no class in [router.preset_classes], it runs without the quality gate{hint}'
         if not usable_tiers(config, profile, preset):
             yield f'preset "{preset}": no tier may serve it ({_why(config, work_class)})'
         if normalise(preset) != preset.lower():

@@ -55,6 +55,14 @@ def test_there_are_as_many_as_the_table_says() -> None:
     assert len(ALL) > len(cli.COMMANDS)
 
 
+@pytest.mark.parametrize("path", [(), *((name,) for name in cli.COMMANDS)], ids=" ".join)
+def test_lists_of_commands_are_whole_sentences(
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *path, "--help") == 0
+    assert "..." not in capsys.readouterr().out.replace("[ARGS]...", "")
+
+
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_help_exits_0(
     path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -130,6 +130,7 @@ def test_apply_makes_a_private_file(url: str, tmp_path: Path, name: str) -> None
     if path.parent != tmp_path:
         assert missing.exit_code == 1
         assert "does not exist" in missing.stderr
+        assert "--mkdir" in missing.stderr
     result = run("apply", name, "--url", url, "--home", str(tmp_path), "--mkdir")
     assert result.exit_code == 0, result.output
     assert path.stat().st_mode & 0o777 == 0o600
@@ -194,7 +195,14 @@ def test_a_missing_token_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("ANVIL_ROUTER_TOKEN")
     result = run("show", "codex", "--url", url)
     assert result.exit_code == 1
-    assert "ANVIL_ROUTER_TOKEN" in result.stderr
+    assert "set ANVIL_ROUTER_TOKEN" in result.stderr
+
+
+def test_a_wrong_token_is_told_from_a_missing_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANVIL_ROUTER_TOKEN", "of-another-router-0000000000000000000000000")
+    result = run("show", "codex", "--url", url)
+    assert result.exit_code == 1
+    assert "refuses the token in ANVIL_ROUTER_TOKEN" in result.stderr
 
 
 # -------------------------------------------------------------------------------------- from the topology

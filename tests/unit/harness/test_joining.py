@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -86,6 +88,27 @@ def test_a_toml_diff_shows_no_secret() -> None:
     assert "literal-secret" in (result.text or "")
     assert "literal-secret" not in result.before + result.after
     assert "2026-01-01" in result.before
+
+
+def test_a_toml_diff_is_toml() -> None:
+    result = join("codex", b"[[profiles.a]]\nwhen = 2026-01-01T10:00:00Z\n")
+    assert tomllib.loads(result.before) == {"profiles": {"a": [{"when": datetime(2026, 1, 1, 10, tzinfo=UTC)}]}}
+    assert tomllib.loads(result.after) == tomllib.loads(result.text or "")
+
+
+@pytest.mark.parametrize("name", ["claude-code", "opencode", "pi", "aider"])
+def test_what_we_write_holds_no_secret_and_is_shown(name: str) -> None:
+    first = join(name, None)
+    assert json.loads(first.after) == json.loads(first.text or "")
+    live = json.dumps({"apiKey": "literal-secret", "mine": {"input_cost_per_token": "literal-secret"}})
+    assert "literal-secret" not in join(name, live.encode()).after
+
+
+def test_a_secret_in_the_place_of_ours_is_hidden() -> None:
+    live = {"provider": {"anvil": {"options": {"apiKey": "literal-secret"}}}}
+    result = join("opencode", json.dumps(live).encode())
+    assert "literal-secret" not in result.before
+    assert "{env:" in result.after
 
 
 def test_a_yaml_file_of_the_users_is_not_rewritten() -> None:

@@ -420,6 +420,13 @@ def test_warnings(read: Read) -> None:
     assert len(found) == 10
 
 
+def test_a_mistyped_preset_names_the_nearest(read: Read) -> None:
+    (line,) = warnings(read(HEAD + TIER + '[router.presets]\nCaht = ["small"]\n'), NoDenials())
+    assert line.endswith('did you mean "chat"?')
+    (line,) = warnings(read(HEAD + TIER + '[router.presets]\nnightly = ["small"]\n'), NoDenials())
+    assert "did you mean" not in line
+
+
 def test_a_profile_that_denies_makes_a_preset_unservable(read: Read) -> None:
     config = read(HEAD + TIER + '[router.presets]\nchat = ["small"]\n')
     assert warnings(config, NoDenials()) == []
