@@ -51,7 +51,7 @@ class Node:
 
 
 class Compiler:
-    """Turns decoded schemas into nodes. Each object is compiled once, so references may run in circles."""
+    """Turns decoded schemas into nodes, each object once. ``root`` is kept: its objects are known by their identity."""
 
     def __init__(self, root: object) -> None:
         self._root = root
@@ -206,9 +206,17 @@ def _all_of(compiler: Compiler, operand: object, schema: dict[str, object]) -> R
 
 
 def _ref(compiler: Compiler, operand: object, schema: dict[str, object]) -> Rule | None:
+    """Followed when a value meets it: definitions may name each other in longer chains than the stack can hold."""
     if not isinstance(operand, str) or not (operand == "#" or operand.startswith("#/")):
         return None
-    return compiler.resolve(operand).accepts
+    found: list[Node] = []
+
+    def rule(run: Run, value: object, level: int) -> bool:
+        if not found:
+            found.append(compiler.resolve(operand))
+        return found[0].accepts(run, value, level)
+
+    return rule
 
 
 _KEYWORDS: dict[str, _Keyword] = {

@@ -171,3 +171,11 @@ def test_strict_json_refuses(text: str) -> None:
 def test_strict_json_takes_128_levels_and_brackets_in_strings() -> None:
     assert strict_json.decode("[" * 128 + "]" * 128) is not None
     assert strict_json.decode('"' + "[" * 500 + '"') == "[" * 500
+
+
+def test_a_long_chain_of_references_is_followed_and_not_a_fault_of_the_answer() -> None:
+    """Generated schemas have hundreds of definitions that name each other."""
+    links = {f"d{at}": {"type": "object", "properties": {"next": {"$ref": f"#/$defs/d{at + 1}"}}} for at in range(999)}
+    rules: dict[str, object] = {"$ref": "#/$defs/d0", "$defs": links}
+    assert _conforms({"next": {"next": {}}}, rules)
+    assert not _conforms({"next": {"next": 1}}, rules)
