@@ -129,6 +129,6 @@ def _model(data: bytes) -> str:
     """Raises Refusal 400."""
     try:
         return msgspec.json.decode(data, type=Asked).model
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"the body must be a JSON object that names a model: {error}"
         raise Refusal(400, "invalid_request", message, reason="json") from None

@@ -266,7 +266,9 @@ async def test_refusals_have_their_status_and_type() -> None:
         assert kind(await made.ask("a")) == (503, "insufficient_memory")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": 3}', b'{"messages": []}', b'\xff\xfe"'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"model": 3}', b'{"messages": []}', b'\xff\xfe"', b'{"x":' + b"[" * 9999]
+)
 async def test_a_malformed_body_is_400(body: bytes) -> None:
     async with house() as made:
         assert kind(await made.client.post("/v1/messages", content=body)) == (400, "invalid_request")
