@@ -46,8 +46,9 @@ class PostReply(FactBase[ReplyAnswer]):
 
 
 def authorisation(token: str) -> HiddenLines:
-    """curl's configuration on standard input."""
-    return HiddenLines([f'header = "Authorization: Bearer {token}"\n'])
+    """curl's configuration on standard input; in its quotes a backslash escapes."""
+    escaped = token.replace("\\", "\\\\").replace('"', '\\"')
+    return HiddenLines([f'header = "Authorization: Bearer {escaped}"\n'])
 
 
 def _reply(got: Reading) -> ReplyAnswer:

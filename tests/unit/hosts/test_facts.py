@@ -23,6 +23,7 @@ from anvil.hosts.containers import AttachedContainers, ComposeServices, Containe
 from anvil.hosts.docker import DockerDaemon, documents
 from anvil.hosts.files import FileText
 from anvil.hosts.gpus import NvidiaGpus
+from anvil.hosts.http_reply import Reply, authorisation
 from anvil.hosts.images import ImagePresent
 from anvil.hosts.objects import DockerObject
 from anvil.hosts.ports import PortOwners
@@ -351,3 +352,25 @@ def test_file_text_refuses_what_it_cannot_read_whole() -> None:
     assert FileText().process(said("ls: cannot access 'x': Permission denied", 44)).status == "error"
     assert FileText().process(said("9\nYWJj\n")).status == "error"
     assert FileText().process(said("3\nYWJj\n")).content == b"abc"
+
+
+def test_a_token_reaches_the_router_as_it_is_written() -> None:
+    """curl reads it from a configuration, where quotes and backslashes mean something."""
+    token = 'a"b\\c\\"d$e'
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.headers["authorization"].encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test output clean."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        command = Reply().command(f"http://127.0.0.1:{server.server_port}/", 10).get_raw_value()
+        told = subprocess.run(
+            ["sh", "-c", command], input="".join(authorisation(token)), capture_output=True, text=True
+        )
+    assert Reply().process(told.stdout.splitlines()).body == f"Bearer {token}"
