@@ -24,6 +24,14 @@ mkdir -p -m 750 "$folder" || exit 1
 for name in $names; do export "$name"; done
 exec "$@" </dev/null
 """
+# Not through a pipe, which hides how tar ended: what it could not read would be missing in silence, and then removed.
+_ARCHIVE = """cd "$1" || exit 44
+held=$(mktemp) || exit 1
+trap 'rm -f "$held"' EXIT
+said=$(tar -czf "$held" . 2>&1) || { echo "$said"; exit 1; }
+base64 < "$held"
+echo end
+"""
 
 
 class ArchiveAnswer(Answer, frozen=True, kw_only=True):
@@ -34,8 +42,7 @@ class Archive(FactBase[ArchiveAnswer]):
     """A folder as a gzipped tar, at most about 20 MB of it."""
 
     def command(self, folder: str) -> StringCommand:
-        body = 'cd "$1" || exit 44\ntar -cf - . | gzip -c | base64\necho end'
-        return captured(body, folder, limit=FILE_BYTES)
+        return captured(_ARCHIVE, folder, limit=FILE_BYTES)
 
     def process(self, output: list[str]) -> ArchiveAnswer:
         got = reading(output)

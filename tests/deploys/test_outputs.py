@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+
+import pytest
 
 from anvil.hosts.outputs import outputs_fetched
 from tests.deploys.play import Run, play
@@ -39,3 +43,17 @@ def test_what_failed_stays_for_the_next_run(folder: Path) -> None:
     assert not (folder / "here").exists()
     assert not collect(folder).error
     assert (folder / "here" / "runs").read_text() == "ran\nran\n"
+
+
+def test_what_cannot_be_packed_whole_is_not_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lame = folder / "bin" / "tar"
+    lame.parent.mkdir()
+    lame.write_text(f'#!/bin/sh\n{shutil.which("tar")} "$@"\necho "tar: ./one: cannot be read" >&2\nexit 2\n')
+    lame.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{lame.parent}:{os.environ['PATH']}")
+    caplog.set_level("INFO")
+    assert collect(folder).error
+    assert "one: cannot be read" in caplog.text
+    assert (folder / "there" / "a b" / "one").exists()
