@@ -163,8 +163,6 @@ def _service(topology: Topology) -> dict[str, Any]:
         "container_name": place.container,
         "tmpfs": [_RUN_DIR],
         "restart": "unless-stopped",
-        # The server's own way to end, whatever the base image says. (It does not make `docker kill -s HUP` harmless.)
-        "stop_signal": "SIGTERM",
         "stop_grace_period": f"{stop_timeout_s(topology)}s",
         "command": ["serve", *selector, *listen],
         "environment": environment(literal, {name: name in names.required for name in names.all()}),

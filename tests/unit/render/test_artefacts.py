@@ -215,7 +215,6 @@ def test_the_router_project_is_the_contracts() -> None:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "restart": "unless-stopped",
-        "stop_signal": "SIGTERM",
         "stop_grace_period": "35s",
         "entrypoint": ["anvil"],
         "command": [
