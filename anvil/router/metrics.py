@@ -225,6 +225,11 @@ class Metrics:
         with self._lock:
             self.store_errors.inc((reason,))
 
+    def observer_lost(self) -> None:
+        """Thread-safe."""
+        with self._lock:
+            self.observer_dropped.inc()
+
     def observe(self, decision: Decision) -> None:
         """Everything a record says, once per request."""
         work_class = decision.work_class or ""

@@ -93,7 +93,7 @@ class Runtime:
         self.log = Log(format=self.listen.log_format, scrubber=self.scrubber)
         self.recorder = Recorder(self.config.decisions, self.metrics, self.log)
         if self.loaded.observe is not None:
-            self.observer = Observer(self.loaded.observe, self.metrics.observer_dropped.inc)
+            self.observer = Observer(self.loaded.observe, self.metrics.observer_lost)
         for tier in self.config.tiers:
             if tier.id in binding.keys:
                 self.backends[tier.id] = Backend(self.config, tier, binding.keys[tier.id], binding.models[tier.id])
