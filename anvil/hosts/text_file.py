@@ -112,18 +112,3 @@ def directory(path: str, mode: str = "755", owner: str = "") -> Commands:
         return
     announce(f"{path}: {'missing' if live.status == 'absent' else f'mode {live.mode}, owner {live.owner}'}")
     yield script(_DIRECTORY, path, mode, owner)
-
-
-@operation()
-def file_removed(path: str) -> Commands:
-    """
-    Remove one file or link.
-    """
-    live = host.get_fact(FileState, path)
-    if live.status == "absent":
-        host.noop(f"{path} is absent")
-        return
-    if not live.ok or live.kind == "directory":
-        raise OperationError(f"{path}: {live.error or 'is a directory'}")
-    announce(f"{path}: present")
-    yield script('rm -f "$1"', path)

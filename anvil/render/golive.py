@@ -14,7 +14,6 @@ from anvil.topology.model import Topology
 
 PATH = "router/go-live.sh"
 LOG = "router/go-live.log"
-EVIDENCE = "router/promotions.jsonl"
 SETTLE_TRIES_S = 60
 LOCK_WAIT_S = 30
 COMMAND_LIMIT_S = 300

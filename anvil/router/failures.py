@@ -96,9 +96,6 @@ TABLE: dict[str, FailureRule] = {
     )
 }
 
-# outcomes that are not failures: nothing was asked of the tier, or the caller left
-SKIPS = frozenset({"busy", "skipped-circuit", "resting", "model-unknown", "unknown-tier", "budget-stop", "cancelled"})
-
 _MISCONFIGURED = frozenset({401, 402, 403, 404, 405, 406, 410, 415, 421, 426, 431, 451})
 _ABOUT_SIZE = re.compile(
     r"context length|context window|context_length|maximum context|max_model_len|exceed_context_size"
@@ -189,11 +186,6 @@ def _class_of_event(words: TierWords) -> FailureClass:
     if words.kind in _INVALID or words.kind in _SIZE_CODES or words.code in _SIZE_CODES or words.code in (400, 422):
         return _class_of_refusal(words)
     return "unavailable"
-
-
-def backend_error(error: BaseException) -> Fault:
-    """A transport failure: connect, DNS, TLS, reset, silence limit. Only the exception's type is told."""
-    return Fault("unavailable", f"backend error {type(error).__name__}")
 
 
 def read_error(body: bytes) -> TierWords:

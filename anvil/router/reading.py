@@ -144,11 +144,6 @@ def own_text(text: str) -> str:
     return text
 
 
-def is_noise(text: str) -> bool:
-    """True for a text (block) that intent passes over: blank or written by a harness (9.5, reconciliation c)."""
-    return not own_text(text)
-
-
 def is_billing(text: str) -> bool:
     """True for Claude Code's billing block, which changes per run and belongs in no cache key or prefix."""
     return text.startswith(_BILLING)

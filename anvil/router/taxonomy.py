@@ -6,8 +6,6 @@ from typing import Literal
 
 Verdict = Literal["allow", "allow-with-verify", "deny"]
 
-VERDICTS = ("allow", "allow-with-verify", "deny")
-
 PRESET_CLASS = {
     "planning": "planning",
     "quick-edit": "bounded-edit",

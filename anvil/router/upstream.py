@@ -1,7 +1,7 @@
 """One HTTP/1.1 client per tier: asyncio.Protocol + httptools, idle connections in a LIFO list, nothing scans a pool.
 
-Stock httpx costs 15 to 150 times more CPU here because its pool is scanned per request (encode/httpx#3215). Admin
-calls use the same client through httpx types (upstream_httpx.py). No proxies, no redirects, no decompression.
+Stock httpx costs 15 to 150 times more CPU here because its pool is scanned per request (encode/httpx#3215). No proxies,
+no redirects, no decompression.
 """
 
 from __future__ import annotations
@@ -87,7 +87,6 @@ class Connection(asyncio.Protocol):
         self._buffered = 0
         self._paused = False
         self._error: str = ""
-        self._drained: asyncio.Future[None] | None = None
         self.reused = False
         self.closed = False
         self.status = 0
@@ -138,17 +137,7 @@ class Connection(asyncio.Protocol):
                 self.complete = True
             else:
                 self._error = self._error or "connection reset"
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
         self._wake()
-
-    def pause_writing(self) -> None:
-        self._drained = self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._drained = None
 
     # -- httptools callbacks
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -86,15 +86,6 @@ def active(topology: Topology) -> Active:
     return Active(serves, tiers, presets)
 
 
-def wanted_up(topology: Topology, machine: str) -> tuple[str, ...]:
-    """Serves that should run on the machine; those of a swap group are started by the multiplexer instead."""
-    return tuple(
-        name
-        for name in active(topology).serves
-        if (serve := topology.serves[name]).machine == machine and serve.state == "up" and serve.swap_group is None
-    )
-
-
 def container(topology: Topology, serve: str) -> str:
     found = topology.serves[serve]
     return found.container or f"{engine(found)}-{serve}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from anvil.hosts.text_file import directory, file_removed, text_file, write_command
+from anvil.hosts.text_file import directory, text_file, write_command
 from tests.deploys.play import play
 
 SECRET = "NAME='canary-7f3a-value'\n"
@@ -89,16 +89,12 @@ def test_text_without_a_last_newline_is_refused(folder: Path) -> None:
     assert "newline" in play((text_file, {"path": str(folder / "f"), "text": "x"})).error
 
 
-def test_directories_and_removal(folder: Path) -> None:
+def test_directories(folder: Path) -> None:
     path = folder / "one" / "two"
     wanted = (directory, {"path": str(path), "mode": "750"})
     assert play(wanted).changed() == [True]
     assert path.stat().st_mode & 0o777 == 0o750
     assert play(wanted).changed() == [False]
-    (path / "f").write_text("x")
-    gone = (file_removed, {"path": str(path / "f")})
-    assert play(gone).changed() == [True]
-    assert play(gone).changed() == [False]
 
 
 @pytest.mark.parametrize("arrived", ["", "9", "99\n", "99\nhalf a"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anvil.router.dialects.anthropic_answer import read_answer
 from anvil.router.dialects.anthropic_reader import StreamReader as _StreamReader
-from anvil.router.dialects.anthropic_render import error, over_context_message, render
+from anvil.router.dialects.anthropic_render import error, render
 from anvil.router.dialects.anthropic_request import conversation, parse, parse_count
 from anvil.router.dialects.anthropic_upstream import count_request, forward_headers, request
 from anvil.router.dialects.anthropic_writer import StreamWriter as _StreamWriter
@@ -20,7 +20,6 @@ __all__ = [
     "count_request",
     "error",
     "forward_headers",
-    "over_context_message",
     "parse",
     "parse_count",
     "read_answer",

@@ -35,11 +35,6 @@ def error(status: int, type: str, message: str, *, code: str | None = None, deta
     return splice({"type": "error", "error": inner})
 
 
-def over_context_message(words: int, window: int) -> str:
-    """The wording by which clients know a prompt that no tier can take (2.7)."""
-    return f"prompt is too long: at least {words} tokens > {window} maximum"
-
-
 def render(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> bytes:
     """The body of 14.1. A same-dialect answer keeps the unknown fields of body, blocks and usage."""
     if not reply.same_dialect:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from anvil.router.failures import (
     TABLE,
     FailureClass,
-    backend_error,
     classify_response,
     classify_stream_error,
     read_error,
@@ -167,10 +166,6 @@ def test_event_faults_say_what_the_caller_sees_and_keep_words_out_of_labels() ->
     fault = classify_stream_error("openai", {"error": {"type": "secret-host-7", "message": "m"}})
     assert fault == Fault("unavailable", "backend error openai error event", "m")
     assert classify_stream_error("anthropic", {"type": "invalid_request_error", "message": "m"}).status == 400
-
-
-def test_transport_failures_tell_only_their_type() -> None:
-    assert backend_error(ConnectionResetError("10.0.0.7")) == Fault("unavailable", "backend error ConnectionResetError")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 
-from anvil.router import upstream_httpx
 from anvil.router.upstream import Upstream, UpstreamError, header_block
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -204,16 +202,3 @@ async def test_refused_and_black_holed_connects_are_labelled() -> None:
 def test_header_values_that_could_split_a_request_are_refused() -> None:
     with pytest.raises(ValueError, match="x-a"):
         header_block([("x-a", "1\r\nx-b: 2")])
-
-
-async def test_httpx_types_ride_on_the_same_client() -> None:
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await request_of(reader)
-        writer.write(b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n{"a": 1}')
-
-    async with tier(handler) as client, upstream_httpx.client(client, "http://tier.invalid/v1") as http:
-        answer = await http.get("/models")
-        assert answer.json() == {"a": 1}
-    nowhere = upstream_httpx.client(Upstream("http://127.0.0.1:9", connect_timeout=1), "http://x")
-    with pytest.raises(httpx.ConnectError):
-        await nowhere.get("/")

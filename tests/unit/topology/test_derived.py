@@ -124,8 +124,6 @@ def test_the_mode_decides_what_is_active() -> None:
     assert derived.active(agentic).serves == ("heavy",)
     assert derived.active(agentic).tiers == ("heavy-local",)
     assert derived.active(agentic).presets["chat"] == ("heavy-local",)
-    assert derived.wanted_up(agentic, "forge") == ("heavy",)
-    assert derived.wanted_up(example, "mini") == ()
     assert derived.in_mode(example, None) is example
     with pytest.raises(ValueError, match="'night' is not declared; known: flexibility, agentic"):
         derived.in_mode(example, "night")
@@ -140,7 +138,6 @@ def test_a_mode_that_leaves_a_serve_out_leaves_its_tiers_out() -> None:
 def test_without_modes_everything_is_active() -> None:
     plain = topology({"mode": GONE, "modes": GONE, "serves/fast/state": "down"})
     assert derived.active(plain).tiers == ("fast-local", "heavy-local")
-    assert derived.wanted_up(plain, "forge") == ("heavy",)
 
 
 def test_secret_names_per_machine() -> None:

@@ -444,4 +444,3 @@ def test_errors() -> None:
     details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
     sent = json.loads(dialect.error(400, "invalid_request_error", "m", details=details))
     assert sent["error"]["details"] == details
-    assert dialect.over_context_message(9, 8) == "prompt is too long: at least 9 tokens > 8 maximum"
