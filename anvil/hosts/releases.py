@@ -41,6 +41,14 @@ exit 0
 """
 _FILES = """cd "$1/releases/$2" 2>/dev/null || exit 44
 for file in *; do [ ! -f "$file" ] || sha256sum "$file" 2>/dev/null || shasum -a 256 "$file"; done
+echo "asked $(id -u)"
+for file in . *; do stat -c 'kept %n %a %u %g' "$file" 2>/dev/null || stat -f 'kept %N %Lp %u %g' "$file"; done
+"""
+# Who may read a release: the container's user by its group, nobody else; what root laid down is root's.
+_KEPT = """cd "$1" || exit 1
+chmod 750 . && chmod 640 ./* || exit 1
+[ "$(id -u)" != 0 ] || chown 0 . ./* || exit 1
+[ -z "$2" ] || chgrp "$2" . ./*
 """
 # Standard input: the length of what follows, then the files as base64 of a tar. In a folder of its own, because a run
 # that was cut off may still be judging there; judged by the release's own loader, then moved in whole. What the loader
@@ -85,7 +93,23 @@ class ReleasesAnswer(Answer, frozen=True, kw_only=True):
 
 
 class FilesAnswer(Answer, frozen=True, kw_only=True):
+    """`kept` maps a file, or "." for the folder, to its mode, user and group in numbers; `asked_by` is who looked."""
+
     digests: dict[str, str] = msgspec.field(default_factory=dict)
+    asked_by: str = ""
+    kept: dict[str, tuple[str, str, str]] = msgspec.field(default_factory=dict)
+
+    def wrongly_kept(self, group: str) -> str:
+        """What the release's user could not read, or another could change, as a sentence; "" = as it was laid down."""
+        for name, (mode, user, owned) in self.kept.items():
+            wanted = "750" if name == "." else "640"
+            if mode != wanted:
+                return f"{name}: mode {mode} -> {wanted}"
+            if group.isdigit() and owned != group:
+                return f"{name}: group {owned} -> {group}"
+            if self.asked_by == "0" and user != "0":
+                return f"{name}: owned by user {user}"
+        return ""
 
 
 class HealthAnswer(Answer, frozen=True, kw_only=True):
@@ -128,8 +152,14 @@ class ReleaseFiles(FactBase[FilesAnswer]):
         got = reading(output)
         if got.code:
             return FilesAnswer(status="absent" if got.code == 44 else "error", error=got.text.strip())
+        kept = [line.split(" ")[1:] for line in got.lines if line.startswith("kept ") and line.count(" ") == 4]
         rows = [line.split(None, 1) for line in got.lines if len(line.split(None, 1)) == 2]
-        return FilesAnswer(status="ok", digests={name.lstrip("*"): digest for digest, name in rows})
+        return FilesAnswer(
+            status="ok",
+            digests={name.lstrip("*"): digest for digest, name in rows if digest not in ("kept", "asked")},
+            asked_by=next((line.removeprefix("asked ") for line in got.lines if line.startswith("asked ")), ""),
+            kept={name: (mode, user, group) for name, mode, user, group in kept},
+        )
 
 
 class RouterHealth(FactBase[HealthAnswer]):
@@ -226,7 +256,11 @@ def release_staged(
     wanted = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
     held = {name: digest for name, digest in live.digests.items() if name not in _NOT_HASHED}
     if live.ok and held == wanted and VALIDATED in live.digests:
-        host.noop(f"release {release} is staged")
+        if not (wrong := live.wrongly_kept(place.group)):
+            host.noop(f"release {release} is staged")
+            return
+        announce(f"release {release}: {wrong}")
+        yield script(_KEPT, f"{place.folder}/releases/{release}", place.group)
         return
     announce(f"release {release}: staged and validated")
     _show(place, files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,41 @@ def test_it_is_laid_down_once_with_what_its_loader_said(root: Path) -> None:
     assert (made / "check.json").read_text() == '{"config_hash": "f"}\n'
     assert [oct(path.stat().st_mode & 0o777) for path in (made, made / "router.toml")] == ["0o750", "0o640"]
     assert stage(root).changed() == [False]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])
+def test_a_file_its_user_could_no_longer_read_gets_its_mode_back(root: Path, mode: int) -> None:
+    """The container's user reads it at every start: a router that runs would not come back from the next one."""
+    stage(root)
+    file, folder = root / "releases" / ID / "router.toml", root / "releases" / ID
+    file.chmod(mode)
+    folder.chmod(0o700)
+    assert stage(root).changed() == [True]
+    assert [oct(path.stat().st_mode & 0o777) for path in (folder, file)] == ["0o750", "0o640"]
+    assert stage(root).changed() == [False]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_files_that_were_given_away_are_taken_back(root: Path) -> None:
+    stage(root)
+    for path in (root / "releases" / ID, root / "releases" / ID / "router.toml"):
+        os.chown(path, 65534, 65534)
+    assert stage(root).changed() == [True]
+    found = (root / "releases" / ID / "router.toml").stat()
+    assert (found.st_uid, stage(root).changed()) == (0, [False])
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ({".": ("750", "0", "10001"), "a": ("640", "0", "10001")}, ""),
+        ({".": ("750", "0", "0"), "a": ("640", "0", "10001")}, ".: group 0 -> 10001"),
+        ({".": ("750", "0", "10001"), "a": ("640", "5", "10001")}, "a: owned by user 5"),
+        ({}, ""),
+    ],
+)
+def test_who_may_read_a_release(kept: dict[str, tuple[str, str, str]], said: str) -> None:
+    assert releases.FilesAnswer(status="ok", kept=kept, asked_by="0").wrongly_kept("10001") == said
 
 
 def test_a_file_edited_by_hand_is_put_back(root: Path) -> None:
