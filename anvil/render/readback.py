@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -22,6 +23,8 @@ from anvil.topology.finding import Finding, error, warn
 from anvil.topology.model import Serve
 
 _FLAG_LISTS: Mapping[str, str] = {"vllm": "vllm-0.32.0.txt", "llamacpp": "llama-server-b10434.txt"}
+_TIER_REFUSED = re.compile(r'router\.toml: \[\[router\.tiers\]\] "([^"]+)":')
+_TABLE_REFUSED = re.compile(r"router\.toml: \[([a-z_.]+)\]:")
 _FORBIDDEN: Mapping[str, object] = {"privileged": True, "network_mode": "host"}
 
 
@@ -36,12 +39,25 @@ def router(text: str, intended: Mapping[str, Any]) -> tuple[RouterConfig | None,
     try:
         config = _decoded(text)
     except ConfigError as refused:
-        return None, [error("R1", "router.settings", line) for line in refused.problems]
+        return None, [error("R1", _table(line), line) for line in refused.problems]
     read = msgspec.to_builtins(config)
     wanted = {**intended["router"], "server": intended["server"]}
     return config, [
         error("R1", "router", f"router.toml: {where} is read otherwise") for where in _differing(wanted, read)
     ]
+
+
+def _table(problem: str) -> str:
+    """The topology's table that what the router's decoder refuses comes from."""
+    if found := _TIER_REFUSED.match(problem):
+        return f"tiers.{found[1]}"
+    found = _TABLE_REFUSED.match(problem)
+    if found is None or found[1] == "router":
+        return "router.settings"
+    if found[1] == "server":
+        return "router.server"
+    inner = found[1].removeprefix("router.")
+    return inner if inner == "presets" else f"router.settings.{inner}"
 
 
 def compose(text: str, intended: Mapping[str, Any], table: str) -> list[Finding]:

@@ -13,13 +13,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from anvil.topology.model import SHAPES, CloudTier, LocalTier, Serve, ServeTier, Tier
+from anvil.topology.model import ELSEWHERE, SHAPES, CloudTier, LocalTier, Serve, ServeTier, Tier
 
 _ENGINES: dict[str, type[Struct]] = {str(form.__struct_config__.tag): form for form in get_args(Serve)}
 _TIERS = (ServeTier, LocalTier, CloudTier)
 # msgspec prints a pattern's repr.
 _SHAPES = {repr(form.__metadata__[0].pattern)[1:-1]: words for form, words in SHAPES.items()}
 _REGEX = re.compile(r"expected str matching regex '(.*)'$")
+_SHORT_WORD = re.compile(r"[A-Za-z0-9._/-]{1,40}")
 _AT = re.compile(r" - at `(?:key` in `)?\$?([^`]*)`$")
 
 
@@ -46,6 +47,11 @@ def convert(raw: Any, target: Any, where: str, problems: list[str]) -> Any:
         return INVALID
 
 
+def _belongs(struct: type[Struct], key: str) -> str:
+    """Where a key is at home that people like to write into this table, or ""."""
+    return next((f"; {words}" for keys, words in ELSEWHERE.get(struct, {}).items() if key in keys), "")
+
+
 def nearest(word: str, known: Any) -> str:
     """` (did you mean "x"?)`, or the known words when none is close."""
     words = sorted(str(each) for each in known)
@@ -67,7 +73,8 @@ def _struct(raw: Any, struct: type[Struct], where: str, problems: list[str]) -> 
         return INVALID
     before = len(problems)
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
-    problems += [f"{_join(where, key)}: unknown key{nearest(key, fields)}" for key in raw if key not in fields]
+    unknown = [key for key in raw if key not in fields]
+    problems += [f"{_join(where, key)}: unknown key{_belongs(struct, key) or nearest(key, fields)}" for key in unknown]
     missing = [name for name, field in fields.items() if field.required and name not in raw]
     problems += [f"{_join(where, name)}: required key is missing" for name in missing]
     values = {
@@ -81,7 +88,8 @@ def _struct(raw: Any, struct: type[Struct], where: str, problems: list[str]) -> 
 def _entries(raw: Any, target: Any, where: str, problems: list[str]) -> Any:
     key_type, value_type = get_args(target)
     if not isinstance(raw, dict):
-        problems.append(f"{where}: expected a table of tables, got {_kind(raw)}")
+        of_tables = value_type in (Serve, Tier) or _struct_of(value_type) is not None
+        problems.append(f"{where}: expected a table{' of tables' if of_tables else ''}, got {_kind(raw)}")
         return INVALID
     made = {}
     for key, value in raw.items():
@@ -131,7 +139,20 @@ def _line(where: str, raw: Any, target: Any, message: str) -> str:
         text = f"expected one of {', '.join(repr(word) for word in _words(target))}"
     if isinstance(raw, (str, int, float)) and "got" not in text and "never its value" not in text:
         text = f"{text}, got {raw!r}"
-    return f"{where}: {text}"
+    return f"{where}: {text}{_rewritten(raw, text) if text.startswith('expected') else ''}"
+
+
+def _rewritten(raw: Any, text: str) -> str:
+    """How a value of the wrong kind is written, where that can be told: `; write 9001 without quotes`."""
+    wanted = text.removeprefix("expected ").split(", got ")[0]
+    if isinstance(raw, str) and wanted.startswith(("int", "float", "bool")):
+        plain = re.fullmatch(r"true|false" if wanted.startswith("bool") else r"\d+(\.\d+)?", raw.strip())
+        return f"; write {plain[0]} without quotes" if plain else ""
+    if wanted.startswith("str") and type(raw) in (int, float):
+        return f'; write "{raw}" in quotes'
+    if wanted.startswith("array") and isinstance(raw, str) and _SHORT_WORD.fullmatch(raw):
+        return f'; write ["{raw}"]'
+    return ""
 
 
 def _words(target: Any) -> list[str]:

@@ -330,3 +330,27 @@ class Topology(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gateways: dict[Name, Gateway] = {}
     modes: dict[Mode, ModeSubset] = {}
     multiplexer: Multiplexer | None = None
+
+
+# Keys that people write into a table where they have no place, and what to write instead.
+ELSEWHERE: dict[type[Struct], dict[tuple[str, ...], str]] = {
+    ServeTier: {
+        ("base_url", "model", "dialect", "cloud", "engine", "quantization"): (
+            "a tier of a serve takes it from there; leave it out, or leave out serve"
+        )
+    },
+    LocalTier: {("cost_input_per_mtok", "cost_output_per_mtok"): "only a cloud tier has it; add cloud = true"},
+    RouterPlace: {
+        ("limits", "breaker", "decisions", "preset_classes", "metered_cloud", "relay_timeout", "head_timeout_s"): (
+            "it belongs below [router.settings]"
+        ),
+        ("auth_env", "tokens", "api_key"): "token lists the names of the variables",
+        ("presets", "tiers"): "it is a table of its own, outside [router]",
+    },
+    Ssh: {("password", "passphrase"): "a deploy types none: log in with a key, or with ssh-agent"},
+    Machine: {
+        ("host", "hostname", "ip", "user", "port", "key", "identity_file"): (
+            "how the controller logs in stands below [machines.NAME.ssh]; address is what other machines use"
+        )
+    },
+}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Iterator
 
 from anvil.topology import derived, families, hazards
 from anvil.topology.finding import Finding, Rule, error, warn
-from anvil.topology.model import ModelServe, Serve, ServeTier, Sglang, Topology, Vllm
+from anvil.topology.model import Custom, ModelServe, Serve, ServeTier, Sglang, Topology, Vllm
 
 _NEXTN_FIRST_START_S = 900
 # Flags whose value the topology already holds: a second place is a second truth (I5).
@@ -49,7 +50,9 @@ def tiers_have_serves(topology: Topology) -> Iterator[Finding]:
         if serve is None:
             known = ", ".join(topology.serves) or "none"
             yield error("T02", f"tiers.{name}.serve", f"{tier.serve!r} is no serve; known: {known}")
-        elif serve.machine != topology.router.machine:
+        elif {serve.machine, topology.router.machine} <= topology.machines.keys() and (
+            serve.machine != topology.router.machine
+        ):
             where = f"serves are on loopback of {serve.machine}, the router is on {topology.router.machine}"
             yield error("T02", f"tiers.{name}.serve", f"{where}; give the tier a base_url and model of its own")
 
@@ -140,6 +143,32 @@ def flags_sane(topology: Topology) -> Iterator[Finding]:
                 yield warn("T14", table, f"{flag} helps only on volumes of kind directory{left_out}")
 
 
+def flags_are_words(topology: Topology) -> Iterator[Finding]:
+    """T14: a flag and its value are two words of a command line; no shell takes them apart."""
+    for name, serve in topology.serves.items():
+        for word in serve.extra_args if not isinstance(serve, Custom) else ():
+            first, space, value = word.partition(" ")
+            if space and first.startswith("--") and "=" not in first:
+                sentence = f'{word!r} is one word to the engine; write "{first}", "{value.strip()}"'
+                yield error("T14", f"serves.{name}.extra_args", sentence)
+
+
+def families_known(topology: Topology) -> Iterator[Finding]:
+    """T14: an unknown family is allowed and has no parsers; one that is nearly a known one is a slip."""
+    for name, serve in topology.serves.items():
+        if serve.family is None or serve.family in families.FAMILIES:
+            continue
+        meant = [
+            each
+            for each in families.FAMILIES
+            if serve.family.lower().startswith(each) or each.startswith(serve.family.lower())
+        ]
+        close = meant or difflib.get_close_matches(serve.family.lower(), families.FAMILIES, n=1, cutoff=0.7)
+        if close:
+            sentence = f"{serve.family!r} is no known family, so no parser is chosen; did you mean {close[0]!r}?"
+            yield warn("T14", f"serves.{name}.family", sentence)
+
+
 def first_start_long_enough(topology: Topology) -> Iterator[Finding]:
     """6.2: the first start with speculative decoding compiles graphs for about 9.5 minutes."""
     for name, serve in topology.serves.items():
@@ -212,6 +241,8 @@ RULES: tuple[Rule, ...] = (
     parsers_fit,
     thinking_can_be_off,
     flags_sane,
+    flags_are_words,
+    families_known,
     first_start_long_enough,
     swap_groups_whole,
     multiplexer_admitted,

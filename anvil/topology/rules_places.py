@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
+from posixpath import normpath
 from urllib.parse import SplitResult, urlsplit
 
 from anvil.topology import derived
@@ -12,6 +14,20 @@ from anvil.topology.finding import Finding, Rule, error, warn
 from anvil.topology.model import Gateway, ModelServe, Serve, Topology
 
 MAX_SHARE = 0.98
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+_SYSTEM = frozenset(
+    (
+        *("bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "media", "mnt", "opt", "proc", "root", "run"),
+        *("sbin", "srv", "sys", "tmp", "usr", "var"),
+    )
+)
+_SYSTEM_MACOS = frozenset(("Applications", "Library", "System", "Users", "Volumes", "private"))
+_SYSTEM_INNER: Mapping[str, frozenset[str]] = {
+    "usr": frozenset(["bin", "include", "lib", "lib64", "libexec", "local", "sbin", "share", "src"]),
+    "var": frozenset(["backups", "cache", "lib", "local", "log", "mail", "opt", "run", "spool", "tmp"]),
+}
+_HOMES = ("home", "Users")
+_NOT_A_DISK = ("dev", "proc", "sys")
 _BIG_SERVE_GB = 48
 _WSL_MEMORY_GB = 64
 
@@ -114,6 +130,43 @@ def cards_not_overfilled(topology: Topology) -> Iterator[Finding]:
                 yield error("T08", table, f"serves ask for {share:.2f} of this card{when}; {MAX_SHARE} is the most")
 
 
+def roots_are_our_own(topology: Topology) -> Iterator[Finding]:
+    """T12: a deploy sets mode and owner of the root itself, so it is never a folder that others live by."""
+    for name, machine in topology.machines.items():
+        if _is_systems(normpath(machine.root)):
+            sentence = f"{machine.root} is the system's own; give anvil a folder of its own, such as /srv/anvil"
+            yield error("T12", f"machines.{name}.root", sentence)
+        elif machine.root != normpath(machine.root):
+            yield error("T12", f"machines.{name}.root", f"{machine.root}: write {normpath(machine.root)}")
+
+
+def _is_systems(path: str) -> bool:
+    top, *rest = path.strip("/").split("/")
+    if not rest:
+        return not top or top in _SYSTEM or top in _SYSTEM_MACOS
+    inner = rest[0] in _SYSTEM_INNER.get(top, ()) or top in _HOMES
+    return top in _NOT_A_DISK or (inner and len(rest) == 1)
+
+
+def hosts_are_bare(topology: Topology) -> Iterator[Finding]:
+    """T12: a host name or an address, nothing around it; user and port have keys of their own."""
+    for name, machine in topology.machines.items():
+        places = {f"machines.{name}.address": machine.address}
+        if machine.ssh is not None:
+            places[f"machines.{name}.ssh.hostname"] = machine.ssh.hostname
+        for table, host in places.items():
+            if host is not None and not _is_host(host):
+                advice = f"a user or port goes into user and port of machines.{name}.ssh"
+                yield error("T12", table, f"{host!r} is neither a host name nor an IP address; {advice}")
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(ip_address(text.split("%", 1)[0]))
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
+
+
 def wsl_fits(topology: Topology) -> Iterator[Finding]:
     """T12: a Windows drive under /mnt is a slow bridge; WSL gives its machine half the memory unless told."""
     for name, machine in topology.machines.items():
@@ -190,6 +243,8 @@ def _clashes(code: str, what: str, rows: Iterable[tuple[str, str, object]]) -> I
 
 RULES: tuple[Rule, ...] = (
     machines_exist,
+    roots_are_our_own,
+    hosts_are_bare,
     names_unique,
     ports_unique,
     router_published_safely,

@@ -13,6 +13,7 @@ _IMAGE = re.compile(
     r"(?P<name>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@sha256:(?P<digest>[0-9a-f]{64}))?"
 )
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?")
 _DERIVED_SETTINGS = ("mapping_version", "profile_path", "tiers", "presets", "auth_env")
 
 
@@ -31,6 +32,10 @@ def models_named_once(topology: Topology) -> Iterator[Finding]:
             yield error("T11", f"serves.{name}", "needs exactly one of repo and path")
         if isinstance(serve, ModelServe) and serve.repo is not None and serve.repo.startswith(("-", "/")):
             yield error("T11", f"serves.{name}.repo", f"{serve.repo!r} is no repository id; a folder is a path")
+        elif isinstance(serve, ModelServe) and serve.repo is not None and not _REPOSITORY.fullmatch(serve.repo):
+            short = serve.repo.rstrip("/").removeprefix("https://huggingface.co/")
+            advice = f"write {short}" if _REPOSITORY.fullmatch(short) else "expected OWNER/NAME as the hub shows it"
+            yield error("T11", f"serves.{name}.repo", f"{serve.repo!r} is no repository id; {advice}")
 
 
 def paths_inside_volume(topology: Topology) -> Iterator[Finding]:

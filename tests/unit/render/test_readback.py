@@ -53,6 +53,21 @@ def test_the_decoders_own_complaints_name_the_file_not_a_temporary_place() -> No
     assert "/tmp" not in sentences(findings)
 
 
+@pytest.mark.parametrize(
+    ("changes", "table"),
+    [
+        ({"router/settings/nonsense": 1}, "router.settings"),
+        ({"router/settings/limits": {"max_atempts": 2}}, "router.settings.limits"),
+        ({"router/server": {"max_body": 3}}, "router.server"),
+        ({"tiers/x": {"base_url": "10.0.0.9/v1", "model": "m", "context_limit": 9}}, "tiers.x"),
+    ],
+)
+def test_what_the_decoder_refuses_is_told_of_the_topologys_own_table(changes: dict[str, Any], table: str) -> None:
+    made = topology(changes)
+    intended = router.document(made, with_profile=False)
+    assert [each.table for each in readback.router(router.toml(made, intended), intended)[1]] == [table]
+
+
 def test_a_value_the_decoder_reads_otherwise_is_named() -> None:
     assert list(readback._differing({"a": [{"b": 1}], "c": "x"}, {"a": [{"b": 2}], "c": ["x"], "d": 0})) == ["a[0].b"]
     assert list(readback._differing({"a": [1]}, {"a": [1, 2]})) == ["a"]

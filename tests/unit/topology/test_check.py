@@ -147,6 +147,20 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T20", "error", "modes.agentic.presets.chat", "leaves out", {"modes/agentic/presets/chat": ["fast-local"]}),
     ("T20", "error", "modes.agentic.presets", "quick-edit uses fast-local", {"modes/agentic/presets": GONE}),
     ("T21", "warn", "serves.twin.repo", "already on card gaming", {"serves/twin": TWIN}),
+    *[
+        ("T12", "error", "machines.forge.root", "is the system's own", {"machines/forge/root": root})
+        for root in ("/srv", "/tmp", "/home/alice", "/Users/alice", "/usr/local", "/var/lib", "/proc/1/x", "/root/.")
+    ],
+    ("T12", "error", "machines.forge.root", "write /srv/anvil", {"machines/forge/root": "/srv/anvil/"}),
+    ("T12", "error", "machines.forge.root", "write /srv/anvil", {"machines/forge/root": "/srv//anvil"}),
+    ("T12", "error", "machines.forge.address", "neither a host name", {"machines/forge/address": "100.64.0.10:22"}),
+    ("T12", "error", "machines.forge.address", "neither a host name", {"machines/forge/address": "http://forge"}),
+    ("T12", "error", "machines.forge.ssh.hostname", "user or port goes", {"machines/forge/ssh": {"hostname": "me@forge"}}),
+    ("T11", "error", "serves.fast.repo", "write Qwen/Qwen3-8B", {"serves/fast/repo": "https://huggingface.co/Qwen/Qwen3-8B"}),
+    ("T11", "error", "serves.fast.repo", "as the hub shows it", {"serves/fast/repo": "https://example.com/x"}),
+    ("T14", "error", "serves.fast.extra_args", 'write "--swap-space", "4"', {"serves/fast/extra_args": ["--swap-space 4"]}),
+    ("T14", "warn", "serves.heavy.family", "did you mean 'gpt-oss'", {"serves/heavy/family": "gptoss"}),
+    ("T14", "warn", "serves.heavy.family", "did you mean 'llama'", {"serves/heavy/family": "llama3"}),
     ("T22", "error", "serves.fast.image", "required on a compose machine", {"serves/fast/image": GONE}),
     ("T22", "error", "router.image", "required on a compose machine", {"router/image": GONE}),
     ("T22", "error", "serves.fast.image", "pin it", {"serves/fast/image": "vllm/vllm-openai:latest"}),
@@ -220,6 +234,14 @@ GOOD: list[dict[str, Any]] = [
     {"machines/forge/owner": "Mary.Ann:staff"},
     {"serves/fast/repo": "RedHatAI/Qwen3.6-27B-NVFP4", "serves/fast/quantization": GONE},
     {"serves/heavy/tool_parser": ""},
+    {"serves/heavy/family": "smollm"},
+    *[
+        {"machines/forge/root": root}
+        for root in ("/data", "/anvil", "/home/alice/anvil", "/var/lib/anvil", "/opt/anvil")
+    ],
+    *[{"machines/mini/address": host} for host in ("mini", "mini_2.lan.", "2001:db8::1", "fe80::1%eth0", "10.0.0.2")],
+    {"serves/fast/repo": "gpt2"},
+    {"serves/fast/extra_args": ['--hf-overrides={"a": 1}', "--chat-template", "a b"]},
     {"machines/forge/platform": "linux", "machines/forge/memory_gb": GONE},
     {**SWAP, "multiplexer": MULTIPLEXER},
 ]
@@ -228,6 +250,10 @@ GOOD: list[dict[str, Any]] = [
 @pytest.mark.parametrize("changes", GOOD)
 def test_what_is_right_is_not_reported(changes: dict[str, Any]) -> None:
     assert findings(changes) == []
+
+
+def test_a_machine_that_is_not_declared_is_one_finding() -> None:
+    assert [each.code for each in findings({"router/machine": "nowhere"}) if each.level == "error"] == ["T03"]
 
 
 def test_swap_group_members_count_once() -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
@@ -100,6 +101,30 @@ def test_a_missing_table_and_a_wrong_kind_are_plain_sentences() -> None:
     assert "t.toml: serves.a: expected a table, got a string" in refused("serves.a = 'x'")
     assert "t.toml: tiers.a: expected a table, got a number" in refused("tiers.a = 3")
     assert "t.toml: router: expected a table, got a bool" in refused("router = true")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"serves/fast/port": "30003"}, "serves.fast.port: expected int, got str; write 30003 without quotes"),
+        ({"machines/forge/sudo": "false"}, "machines.forge.sudo: expected bool, got str; write false without quotes"),
+        ({"serves/fast/port": "many"}, "serves.fast.port: expected int, got str"),
+        ({"serves/fast/gpu": 0}, 'serves.fast.gpu: expected str | array | null, got int; write "0" in quotes'),
+        ({"presets/chat": "fast-local"}, 'presets.chat: expected array, got str; write ["fast-local"]'),
+        ({"serves/fast/env": ["A=b"]}, "serves.fast.env: expected a table, got a list"),
+        ({"router/relay_timeout": 20}, "router.relay_timeout: unknown key; it belongs below [router.settings]"),
+        (
+            {"tiers/fast-local/model": "m"},
+            "tiers.fast-local.model: unknown key; a tier of a serve takes it from there; leave it out, or leave out serve",
+        ),
+        (
+            {"tiers/x": {"base_url": "https://a/v1", "model": "m", "context_limit": 9, "cost_input_per_mtok": 1}},
+            "tiers.x.cost_input_per_mtok: unknown key; only a cloud tier has it; add cloud = true",
+        ),
+    ],
+)
+def test_a_slip_is_told_with_what_to_write_instead(changes: dict[str, Any], said: str) -> None:
+    assert problems(changes) == [f"topology.toml: {said}"]
 
 
 def test_an_unknown_engine_lists_the_known_ones() -> None:
