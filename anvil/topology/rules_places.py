@@ -53,13 +53,21 @@ def names_unique(topology: Topology) -> Iterator[Finding]:
     if topology.multiplexer:
         containers.append(("multiplexer", topology.multiplexer.machine, topology.multiplexer.container))
     serves = topology.serves.items()
-    containers += [(f"serves.{name}", serve.machine, derived.container(topology, name)) for name, serve in serves]
+    containers += [(f"serves.{name}", serve.machine, each) for name, serve in serves for each in _names(topology, name)]
     models = [(f"serves.{name}", serve.machine, serve.served_model) for name, serve in serves]
     yield from _clashes("T03", "container name", containers)
     yield from _clashes("T03", "served_model", models)
     for name in ("router", "multiplexer"):
         if name in topology.serves:
             yield error("T03", f"serves.{name}", "this name belongs to a service of anvil itself; choose another")
+
+
+def _names(topology: Topology, serve: str) -> Iterable[str]:
+    """What a serve is called by on its machine: a container network resolves the service's name too, so another
+    container of that name would get a part of the requests."""
+    machine = topology.machines.get(topology.serves[serve].machine)
+    mine = (derived.container(topology, serve),)
+    return dict.fromkeys((*mine, serve)) if machine and machine.runtime == "compose" else mine
 
 
 def ports_unique(topology: Topology) -> Iterator[Finding]:

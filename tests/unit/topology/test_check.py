@@ -56,6 +56,8 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T03", "error", "serves.fast", "container name vllm-gptoss120", {"serves/fast/container": "vllm-gptoss120"}),
     ("T03", "error", "serves.fast", "container name anvil-router", {"serves/fast/container": "anvil-router"}),
     ("T03", "error", "serves.fast", "container name anvil-router-socket", {"router/handover": True, "serves/fast/container": "anvil-router-socket"}),
+    ("T03", "error", "serves.fast", "container name heavy is already taken", {"serves/fast/container": "heavy"}),
+    ("T03", "error", "serves.llamacpp-third", "container name llamacpp-third", {"serves/third": THIRD, "serves/llamacpp-third": {**THIRD, "served_model": "fourth", "port": 30011}}),
     ("T03", "error", "serves.router", "choose another", {"serves/router": THIRD}),
     ("T03", "error", "serves.fast", "machine 'forg' is not declared", {"serves/fast/machine": "forg"}),
     ("T04", "error", "serves.fast", "port 30002", {"serves/fast/port": 30002}),
