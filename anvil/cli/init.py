@@ -154,8 +154,9 @@ def _refuse_folder(given: dict[str, Any]) -> None:
     try:
         folder.refuse(given["out"], new=given["how"] == "new", mkdir=given["mkdir"])
     except WriteRefused as refused:
-        more = " (--mode-of-write merge joins into it)" if (given["out"] / "topology.toml").exists() else ""
-        raise stop(f"{str(refused).removesuffix(' or give --force')}{more}", USAGE) from None
+        file = given["out"] / "topology.toml"
+        choice = f"{file}: exists; name another folder (--out), or join into it (--mode-of-write merge)"
+        raise stop(choice if file.exists() else refused, USAGE) from None
 
 
 # --------------------------------------------------------------------------------------------------- what there is

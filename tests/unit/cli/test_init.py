@@ -304,7 +304,9 @@ def test_two_serves_share_the_presets_by_size(cards: None) -> None:
 def test_new_never_writes_over_a_file(cards: None) -> None:
     run("--local", "--model", MODEL)
     before = text()
-    assert "merge" in run("--local", "--model", MODEL, "--port", 30005, code=2).stderr
+    said = run("--local", "--model", MODEL, "--port", 30005, code=2).stderr
+    assert "--out" in said
+    assert "--mode-of-write merge" in said
     assert text() == before
 
 
