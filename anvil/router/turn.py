@@ -102,13 +102,17 @@ class Message(Struct, frozen=True):
 
 
 class Tool(Struct, frozen=True):
-    """A declared function tool. ``schema`` is the JSON text of its parameters exactly as sent (None: none given)."""
+    """A declared function tool. ``schema`` is the JSON text of its parameters exactly as sent (None: none given).
+
+    ``grouped``: namespace and name as the caller knows them, where ``name`` joins the two for tiers.
+    """
 
     name: str
     description: str | None = None
     schema: bytes | None = None
     strict: bool | None = None
     custom: bool = False
+    grouped: tuple[str, str] | None = None
 
 
 class ToolChoice(Struct, frozen=True):

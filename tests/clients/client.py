@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,9 @@ class Client(ABC):
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+MCP_SERVER = (sys.executable, str(Path(__file__).parent / "sdk/mcp_server.py"))
 
 
 def npm_bin(pin: str, name: str) -> str:

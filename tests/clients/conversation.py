@@ -17,6 +17,8 @@ Mode = Literal["good", "empty", "http500", "broken-tool", "cut", "cut-live", "ri
 
 TOOL_MARKER = "ANVILTOOL"
 EDIT_MARKER = "ANVILEDIT"
+MCP_MARKER = "ANVILMCP"
+MCP_TOOL = "mcp__calc__add"
 # The product stands in no request, so seeing it proves that the client ran the command or the function.
 COMMAND = "echo anvil-tool-$((6*7))"
 PRODUCT = "anvil-tool-42"
@@ -53,19 +55,31 @@ class Asked:
     results: str | None
     tools: dict[str, dict[str, Any]]
     schema: dict[str, Any] | None
+    messages: int = 0
 
     @property
     def wants_tool(self) -> bool:
+        if MCP_MARKER in self.users:
+            return self.call is not None and PRODUCT not in (self.results or "")
         return TOOL_MARKER in self.users and self.results is None and self.call is not None
 
     @property
     def call(self) -> tuple[str, dict[str, Any]] | None:
         """The first tool we know how to call, its arguments cut to what the request declares."""
+        if MCP_MARKER in self.users:
+            return self._mcp_call
         for name, arguments in _ARGUMENTS.items():
             if name in self.tools:
                 declared = self.tools[name].get("properties", arguments)
                 return name, {key: value for key, value in arguments.items() if key in declared}
         return None
+
+    @property
+    def _mcp_call(self) -> tuple[str, dict[str, Any]] | None:
+        """The tool of the MCP server, or the search for it where a client declares such tools only when asked."""
+        if MCP_TOOL in self.tools:
+            return MCP_TOOL, ADDENDS
+        return ("ToolSearch", {"query": f"select:{MCP_TOOL}", "max_results": 1}) if "ToolSearch" in self.tools else None
 
 
 def read(body: dict[str, Any]) -> Asked:
@@ -79,7 +93,8 @@ def read(body: dict[str, Any]) -> Asked:
         results += [_text(part.get("content")) for part in _parts(message) if part.get("type") == "tool_result"]
         if message["role"] == "user":
             users.append(_text(message["content"]))
-    return Asked("\n".join(users), "\n".join(results) if results else None, dict(_tools(body)), _schema(body))
+    said = "\n".join(results) if results else None
+    return Asked("\n".join(users), said, dict(_tools(body)), _schema(body), len(body["messages"]))
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -125,11 +140,13 @@ def behaviour(name: str, mode: Mode) -> t.Behaviour:
 
 @dataclass(frozen=True)
 class Reply:
-    """``calls`` are tool names with their arguments as JSON text, broken when the mode wants it so."""
+    """``calls`` are tool names with their arguments as JSON text, broken when the mode wants it so. ``turn`` keeps
+    the ids of calls apart from those of earlier turns, as engines do: Claude Code drops a call whose id it has seen."""
 
     text: str = ""
     thinking: str = ""
     calls: tuple[tuple[str, str], ...] = ()
+    turn: int = 0
 
 
 def _reply(name: str, mode: Mode, asked: Asked) -> Reply:
@@ -142,8 +159,8 @@ def _reply(name: str, mode: Mode, asked: Asked) -> Reply:
         text = json.dumps(arguments)
         if mode == "rich":
             other = text.replace("6*7", "7*8").replace("23", "37")
-            return Reply("I shall look it up twice.", thinking, ((tool, text), (tool, other)))
-        return Reply(calls=((tool, text[:-2] if mode == "broken-tool" else text),))
+            return Reply("I shall look it up twice.", thinking, ((tool, text), (tool, other)), asked.messages)
+        return Reply(calls=((tool, text[:-2] if mode == "broken-tool" else text),), turn=asked.messages)
     if asked.schema is not None:
         return Reply(json.dumps({"answer": f"{name.upper()}-ANSWER", "number": 42}))
     if EDIT_MARKER in asked.users:
@@ -171,7 +188,12 @@ def _chat(reply: Reply, mode: Mode, streams: bool) -> t.Script:
     deltas += [{"reasoning_content": piece} for piece in _pieces(reply.thinking)]
     deltas += [{"content": piece} for piece in _pieces(reply.text)]
     for at, (tool, arguments) in enumerate(reply.calls):
-        call = {"index": at, "id": f"call_up{at}", "type": "function", "function": {"name": tool, "arguments": ""}}
+        call = {
+            "index": at,
+            "id": f"call_up{reply.turn}_{at}",
+            "type": "function",
+            "function": {"name": tool, "arguments": ""},
+        }
         deltas.append({"tool_calls": [call]})
         deltas += [{"tool_calls": [{"index": at, "function": {"arguments": p}}]} for p in _pieces(arguments)]
     finish = t.chunk(finish="tool_calls" if reply.calls else "stop")
@@ -188,7 +210,7 @@ def _chat_whole(reply: Reply, mode: Mode) -> t.Script:
     if not reply.calls:
         return t.chat(reply.text, **extra)
     extra["tool_calls"] = [
-        {"id": f"call_up{at}", "type": "function", "function": {"name": tool, "arguments": arguments}}
+        {"id": f"call_up{reply.turn}_{at}", "type": "function", "function": {"name": tool, "arguments": arguments}}
         for at, (tool, arguments) in enumerate(reply.calls)
     ]
     return t.chat(reply.text or None, finish="tool_calls", **extra)
@@ -235,7 +257,7 @@ def _blocks(reply: Reply) -> Iterator[_Block]:
         yield {"type": "text", "text": ""}, grows, {"text": reply.text}
     for at, (tool, arguments) in enumerate(reply.calls):
         grows = [{"type": "input_json_delta", "partial_json": piece} for piece in _pieces(arguments)]
-        block = {"type": "tool_use", "id": f"toolu_up{at}", "name": tool, "input": {}}
+        block = {"type": "tool_use", "id": f"toolu_up{reply.turn}_{at}", "name": tool, "input": {}}
         # a whole answer cannot hold broken JSON: the worst it can do is to leave the arguments out
         yield block, grows, {"input": _parsed(arguments)}
 

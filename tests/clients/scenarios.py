@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
-from tests.clients.conversation import EDIT_MARKER, OTHER_PRODUCT, PRODUCT, TOOL_MARKER, Mode
+from tests.clients.conversation import EDIT_MARKER, MCP_MARKER, OTHER_PRODUCT, PRODUCT, TOOL_MARKER, Mode
 from tests.clients.sandbox import Outcome
 
 ROUTER_EXHAUSTION_MS = 1000
@@ -19,6 +19,7 @@ COLUMNS: tuple[Column, ...] = ("plain", "tool", "rich", "fallback", "cut", "exha
 HELLO = "Say hello."
 TOOL_PROMPT = f"{TOOL_MARKER}: run the command you were told about and say what it printed."
 ADD_PROMPT = "Use the function add to add 19 and 23."
+MCP_PROMPT = f"{MCP_MARKER}: let the server add 19 and 23 and say what it answered."
 EDIT_PROMPT = f"{EDIT_MARKER}: print the other text in hello.py."
 
 
@@ -245,6 +246,7 @@ EDIT_EMPTY = replace(
     EDIT, name="fallback: empty edit", column="fallback", fast="empty", judge=fell_back(edit), like="edit"
 )
 CUT = Scenario("cut in mid-answer", "cut", "cut-live", "good", HELLO, cut_live)
+MCP = Scenario("tool of an MCP server", "extras", "good", "good", MCP_PROMPT, tool, "mcp")
 CONTEXT = Scenario("count_tokens through /context", "extras", "good", "good", "/context", context)
 HANDED = replace(PLAIN, name="configured by the router", column="handed", model="", handed=True)
 APPLIED = replace(PLAIN, name="anvil harness apply over own files", column="applied", model="", applied=True)

@@ -15,6 +15,7 @@ from anvil.router.dialects.encode import splice, unknown_names
 from anvil.router.dialects.openai_chat_answer import arguments_text, custom_arguments
 from anvil.router.dialects.openai_chat_conversation import split_data_url
 from anvil.router.dialects.openai_chat_scan import SYSTEM_ROLES, nests_within, part_text
+from anvil.router.dialects.responses_tools import flat_name
 from anvil.router.reading import MAX_DEPTH
 from anvil.router.turn import BadRequest, Block, Document, Image, Message, Reasoning, Text, ToolCall, ToolResult
 
@@ -23,7 +24,7 @@ _TEXT_PARTS = frozenset(("input_text", "output_text", "text"))
 _HOSTED_SUFFIXES = ("_call", "_call_output", "_approval_request", "_approval_response", "_list_tools")
 _HOSTED_ITEMS = frozenset(("program", "program_output", "tool_search_output", "additional_tools"))
 _ITEM_FIELDS = frozenset(("type", "id", "status", "role", "content", "summary", "encrypted_content")) | {
-    *("call_id", "name", "arguments", "input", "output")
+    *("call_id", "name", "namespace", "arguments", "input", "output")
 }
 _PART_FIELDS = frozenset(("type", "text", "refusal", "image_url", "file_id", "detail", "file_data", "file_url")) | {
     "filename"
@@ -143,6 +144,8 @@ class Intake:
             self.lost[f"unknown.{kind}"] = None
             return
         self._last_call = _text_of(item, "call_id") or _text_of(item, "id") or self._last_call
+        namespace = _text_of(item, "namespace")
+        name = flat_name(namespace, name) if namespace else name
         self._gather("assistant", [ToolCall(self._last_call, name, arguments, custom=custom)])
 
     def _output(self, path: str, item: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ class Items:
     def __init__(self, turn: Turn, reply: Reply) -> None:
         self._reply = reply
         self._custom = frozenset([tool.name for tool in turn.tools if tool.custom])
-        self._called: set[str] = set()
+        self._grouped = {tool.name: tool.grouped for tool in turn.tools if tool.grouped is not None}
         self._calls = 0
         self.count = 0
 
@@ -118,16 +118,18 @@ class Items:
     def call(self, call: ToolCall) -> Item:
         """A complete call. One to a freeform tool comes back as the text the tool wants."""
         identity = call_id(call, self._calls, self._reply)
-        if identity in self._called:  # outputs are matched by it, so a tier that repeats one would mix them up
-            identity = f"call_{self._reply.id}{self._calls}"
         self._calls += 1
-        self._called.add(identity)
         if call.custom or call.name in self._custom:
             item: Item = {"id": self.id("ctc"), "type": "custom_tool_call", "status": "completed"}
-            return item | {"call_id": identity, "name": call.name, "input": _freeform(call.arguments)}
+            return item | {"call_id": identity, **self._named(call.name), "input": _freeform(call.arguments)}
         arguments = call.arguments if call.arguments.strip() else "{}"
         item = {"id": self.id("fc"), "type": "function_call", "status": "completed"}
-        return item | {"call_id": identity, "name": call.name, "arguments": arguments}
+        return item | {"call_id": identity, **self._named(call.name), "arguments": arguments}
+
+    def _named(self, name: str) -> Item:
+        """The tool as the caller declared it: one of a namespace is called by both names."""
+        namespace, own = self._grouped.get(name, ("", name))
+        return {"name": own, "namespace": namespace} if namespace else {"name": own}
 
 
 def message_item(identity: str, text: str, status: str) -> Item:

@@ -1,15 +1,18 @@
 """Reads what a Responses request says about tools and answer format: tools, tool_choice, text.format (contract 5.5).
 
-Only function and freeform tools reach a tier; hosted kinds, namespaces among them, are left out and named.
+Function and freeform tools reach a tier, those of a namespace (Codex: the tools of MCP servers and its own sub-agents)
+under a joined name; hosted kinds are left out and named.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from anvil.router.dialects.encode import CUSTOM_SCHEMA, NULL, splice, unknown_names
 from anvil.router.dialects.openai_chat_tools import read_choice as read_flat_choice
@@ -24,6 +27,8 @@ _items = msgspec.json.Decoder(list[Raw]).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 UNKNOWN_CHOICE = ToolChoice("unknown")
+# what OpenAI and Anthropic take for a tool's name
+_MAX_JOINED = 64
 
 
 class Declared(Struct, frozen=True):
@@ -49,6 +54,7 @@ class _Entry(Struct):
     parameters: Raw = NULL
     strict: Any = None
     format: Any = None
+    tools: Raw = NULL
 
 
 _entry = msgspec.json.Decoder(_Entry).decode
@@ -67,8 +73,7 @@ def _read(raw: Raw) -> Declared | None:
         found = _read_entry(item, names)
         if found is not None:
             kept.append(item)
-        if isinstance(found, Tool):
-            tools.append(found)
+            tools += found
     return Declared(tools, frozenset(names), len(kept), None if len(kept) == len(items) else Raw(splice(kept)))
 
 
@@ -76,28 +81,56 @@ def _read(raw: Raw) -> Declared | None:
 read_tools = Recent(_read)
 
 
-def _read_entry(item: Raw, names: set[str]) -> Tool | str | None:
-    """A function or freeform tool, the kind of a hosted one, or None for a malformed entry."""
+def _read_entry(item: Raw, names: set[str]) -> list[Tool] | None:
+    """The tools an entry declares, none for a hosted kind, or None for a malformed entry."""
     try:
         entry = _entry(item)
     except msgspec.ValidationError:
         return None
     kind = entry.type
+    if kind == "namespace":
+        return _read_namespace(entry, names)
     if kind not in ("function", "custom"):
         if not isinstance(kind, str) or not kind:
             return None
         names.add("tools.hosted")
-        return kind
+        return []
     if not valid_name(entry.name):
         return None
     names.update(unknown_names([name for name in _fields(item) if name not in _Entry.__struct_fields__]))
+    return [_tool(entry, names)]
+
+
+def _tool(entry: _Entry, names: set[str]) -> Tool:
     description = entry.description if isinstance(entry.description, str) else None
-    if kind == "custom":
+    if entry.type == "custom":
         if isinstance(entry.format, dict) and entry.format.get("type") != "text":
             names.add("tools.grammar")
         return Tool(entry.name, description, bytes(CUSTOM_SCHEMA), custom=True)
     schema = None if entry.parameters == NULL else bytes(entry.parameters)
     return Tool(entry.name, description, schema, entry.strict if type(entry.strict) is bool else None)
+
+
+def _read_namespace(entry: _Entry, names: set[str]) -> list[Tool] | None:
+    """Its tools under joined names. No tier knows namespaces, and calls come back under the names joined here."""
+    if not valid_name(entry.name) or type(_plain(entry.tools)) is not list:
+        return None
+    tools = []
+    for item in _items(entry.tools):
+        inner = _read_entry(item, names)
+        if inner is None:
+            names.add("tools.malformed")
+            continue
+        tools += [replace(it, name=flat_name(entry.name, it.name), grouped=(entry.name, it.name)) for it in inner]
+    return tools
+
+
+def flat_name(namespace: str, name: str) -> str:
+    """``mcp__calc`` and ``add`` as ``mcp__calc__add``; a name too long for tiers ends in a digest."""
+    whole = f"{namespace}__{name}"
+    if len(whole) <= _MAX_JOINED:
+        return whole
+    return f"{whole[: _MAX_JOINED - 9]}_{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def choose(value: object, tools: list[Tool]) -> tuple[ToolChoice | None, list[Tool]]:
@@ -122,12 +155,18 @@ def _choice(value: object) -> ToolChoice | None:
     if kind == "allowed_tools":
         mode = value.get("mode")
         return read_flat_choice(mode) if mode in ("auto", "required") else UNKNOWN_CHOICE
-    return read_flat_choice({"name": value.get("name")}) if kind in ("function", "custom") else UNKNOWN_CHOICE
+    return read_flat_choice({"name": _flat(value)}) if kind in ("function", "custom") else UNKNOWN_CHOICE
 
 
 def _allowed_names(entries: object) -> set[str]:
-    names = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    names = [_flat(entry) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     return {name for name in names if isinstance(name, str)}
+
+
+def _flat(named: Mapping[str, Any]) -> object:
+    """The name that tiers know a tool by, which the caller names with its namespace or without one."""
+    namespace, name = named.get("namespace"), named.get("name")
+    return flat_name(namespace, name) if isinstance(namespace, str) and isinstance(name, str) and namespace else name
 
 
 def read_format(text: object, raw: Raw | None) -> ResponseFormat | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 from tests.clients import scenarios as s
-from tests.clients.client import Client, Place, npm_bin
+from tests.clients.client import MCP_SERVER, Client, Place, npm_bin
+from tests.clients.conversation import MCP_TOOL
 from tests.clients.scenarios import Scenario
 from tests.clients.stage import CONTEXT_LIMIT, TOKEN
 
 
 class ClaudeCode(Client):
     name, wire, pins = "claude-code", "messages", ("node", "claude-code")
-    scenarios = (*s.HARNESS, s.CONTEXT)
+    scenarios = (*s.HARNESS, s.CONTEXT, s.MCP)
 
     harness = "claude-code"
     quiet: ClassVar = {
@@ -34,7 +36,10 @@ class ClaudeCode(Client):
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
         model = ["--model", scenario.model] if scenario.model else []
-        return [npm_bin("claude-code", "claude"), "-p", scenario.prompt, *model, "--allowedTools", "Bash"]
+        command, *words = MCP_SERVER
+        servers = {"mcpServers": {"calc": {"command": command, "args": words}}}
+        mcp = [MCP_TOOL, "--mcp-config", json.dumps(servers)] if scenario.task == "mcp" else []
+        return [npm_bin("claude-code", "claude"), "-p", scenario.prompt, *model, "--allowedTools", "Bash", *mcp]
 
 
 class ClaudeCodeNative(ClaudeCode):

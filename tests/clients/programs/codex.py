@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from tests.clients.client import Client, Place, npm_bin, write
-from tests.clients.scenarios import HARNESS, Scenario
+import json
+
+from tests.clients.client import MCP_SERVER, Client, Place, npm_bin, write
+from tests.clients.scenarios import HARNESS, MCP, Scenario
 from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 
 class Codex(Client):
     name, wire, pins = "codex", "responses", ("node", "codex")
     harness = "codex"
-    scenarios = HARNESS
+    scenarios = (*HARNESS, MCP)
 
     def own_files(self, place: Place) -> dict[str, str]:
         return {
@@ -51,7 +53,14 @@ stream_max_retries = 1
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
         model = ["-m", scenario.model] if scenario.model else []
-        return [npm_bin("codex", "codex"), "exec", "--skip-git-repo-check", *model, scenario.prompt]
+        server = _mcp_server() if scenario.task == "mcp" else []
+        return [npm_bin("codex", "codex"), "exec", "--skip-git-repo-check", *model, *server, scenario.prompt]
+
+
+def _mcp_server() -> list[str]:
+    command, *words = MCP_SERVER
+    settings = (f"command={json.dumps(command)}", f"args={json.dumps(words)}")
+    return [word for setting in settings for word in ("-c", f"mcp_servers.calc.{setting}")]
 
 
 class CodexCrossed(Codex):

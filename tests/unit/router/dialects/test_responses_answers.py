@@ -252,8 +252,8 @@ def test_blank_text_before_a_call_makes_no_message_but_leading_blanks_of_a_text_
     assert write([Finish("stop")])[0][-1]["response"]["output"] == []
 
 
-def test_ids_and_arguments_a_tier_leaves_out_and_ids_it_repeats() -> None:
-    calls = [ToolCall("", "f", ""), ToolCall("a", "f", "{}"), ToolCall("a", "g", " ")]
+def test_ids_and_arguments_a_tier_leaves_out() -> None:
+    calls = [ToolCall("", "f", ""), ToolCall("a", "f", "{}"), ToolCall("", "g", " ")]
     found, _ = whole(Answer(list(calls), Finish("tool_calls")))
     assert [item["call_id"] for item in found["output"]] == [
         "call_0123456789abcdef012345670",
@@ -270,6 +270,19 @@ def test_ids_and_arguments_a_tier_leaves_out_and_ids_it_repeats() -> None:
 def test_freeform_calls_come_back_as_the_text_the_tool_wants(arguments: str, text: str) -> None:
     found, _ = whole(Answer([ToolCall("1", "apply_patch", arguments)], Finish("tool_calls")), CODEX)
     assert (found["output"][0]["type"], found["output"][0]["input"]) == ("custom_tool_call", text)
+
+
+@pytest.mark.parametrize("kind", ["function", "custom"])
+def test_calls_of_a_namespace_come_back_under_both_names(kind: str) -> None:
+    group = {"type": "namespace", "name": "mcp__calc", "tools": [{"type": kind, "name": "add"}]}
+    turn = dialect.parse(body(tools=[group, {"type": "function", "name": "add"}]))
+    calls = [ToolCall("c1", "mcp__calc__add", '{"input":"1"}'), ToolCall("c2", "add", "{}")]
+    response, _ = whole(Answer([*calls], Finish("tool_calls")), turn)
+    names = [("add", "mcp__calc"), ("add", None)]
+    assert [(item["name"], item.get("namespace")) for item in response["output"]] == names
+    streamed, _ = write([*(ToolDone(at, call) for at, call in enumerate(calls)), Finish("tool_calls")], turn)
+    done = [frame["item"] for frame in streamed if frame["type"] == "response.output_item.done"]
+    assert [(item["name"], item.get("namespace")) for item in done] == names
 
 
 def test_what_has_no_place_is_named() -> None:
@@ -329,8 +342,8 @@ def test_every_stream_is_a_sequence_of_whole_items(events: list[Event], reason: 
     assert kinds(found)[:2] == ["created", "in_progress"]
     assert kinds(found)[-1] == ("incomplete" if reason == "length" else "completed")
     assert [item["id"][-3:] for item in response["output"]] == [f"{at:03x}" for at in range(len(response["output"]))]
-    identities = [item["call_id"] for item in response["output"] if "call_id" in item]
-    assert len(set(identities)) == len(identities)
+    made = [item["call_id"] for item in response["output"] if item.get("call_id", "").startswith("call_")]
+    assert len(set(made)) == len(made)
     rest = found[2:-1]
     for at, item in enumerate(response["output"]):
         size = next(n for n, event in enumerate(rest) if event["type"] == "response.output_item.done") + 1
