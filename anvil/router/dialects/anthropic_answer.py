@@ -13,6 +13,7 @@ from anvil.router.dialects.openai_chat_answer import (
     MAX_BLOCKS,
     NO_NAME,
     arguments_text,
+    distinct,
     malformed,
     read_finish,
 )
@@ -48,7 +49,11 @@ def _answer(envelope: dict[str, Raw]) -> Answer:
     items = [] if content in (NULL, Raw(b'""')) else _items(content)
     if len(items) > MAX_BLOCKS:
         raise malformed("more than 1024 blocks")
-    answer = Answer(blocks=[read_block(item) for item in items], envelope=envelope)
+    blocks = [read_block(item) for item in items]
+    taken: set[str] = set()
+    answer = Answer(
+        blocks=[distinct(block, taken) if type(block) is ToolCall else block for block in blocks], envelope=envelope
+    )
     raw = _plain(envelope.get("stop_reason", NULL))
     answer.finish = read_finish(raw, _plain(envelope.get("stop_sequence", NULL)))
     if answer.finish.reason == "unknown" and raw is not None:

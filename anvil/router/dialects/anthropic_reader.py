@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from anvil.router.dialects.anthropic_answer import others, text_of, tool_call, usage_of
 from anvil.router.dialects.encode import NULL, splice, unknown_names
-from anvil.router.dialects.openai_chat_answer import MAX_BLOCKS, malformed, read_finish
+from anvil.router.dialects.openai_chat_answer import MAX_BLOCKS, distinct, malformed, read_finish
 from anvil.router.failures import classify_stream_error
 from anvil.router.sse import Parser
 from anvil.router.turn import (
@@ -130,6 +130,7 @@ class StreamReader:
         self._after_text = False
         self._opaque_size = 0
         self._usage: dict[str, Any] = {}
+        self._ids: set[str] = set()  # of the calls so far
 
     def feed(self, data: bytes) -> list[Event]:
         out: list[Event] = []
@@ -237,7 +238,8 @@ class StreamReader:
         if kind == "text":
             self._after_text = True
         elif kind == "tool_use":
-            out.append(ToolDone(index, tool_call(block.fields, "".join(block.pieces))))
+            call = tool_call(block.fields, "".join(block.pieces))
+            out.append(ToolDone(index, distinct(call, self._ids)))
         elif kind == "thinking":
             out.append(ReasoningDone("".join(block.pieces) or None))
         elif kind == "redacted_thinking":

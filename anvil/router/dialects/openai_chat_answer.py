@@ -201,7 +201,19 @@ def _calls(message: dict[str, Raw]) -> list[ToolCall]:
     legacy = message.get("function_call", NULL)
     if not found and _plain(legacy):
         found = [_with_function("", legacy, None)]
+    if len(found) > 1:
+        taken: set[str] = set()
+        found = [distinct(call, taken) for call in found]
     return found
+
+
+def distinct(call: ToolCall, taken: set[str]) -> ToolCall:
+    """The call without an id that an earlier one of the answer has: results are matched by it, so writers make one."""
+    if call.id in taken:
+        return msgspec.structs.replace(call, id="")
+    if call.id:
+        taken.add(call.id)
+    return call
 
 
 def read_call(item: Raw) -> ToolCall:

@@ -15,6 +15,7 @@ from anvil.router.dialects.openai_chat_answer import (
     NOT_AN_OBJECT,
     arguments_text,
     custom_arguments,
+    distinct,
     malformed,
     read_finish,
     usage_of,
@@ -317,8 +318,9 @@ class StreamReader:
     def _end(self, finish: Finish, out: list[Event]) -> None:
         self.complete, self._flows = True, False
         self._end_thinking(out)
+        taken: set[str] = set()
         for index, call in self._calls.items():
-            out.append(ToolDone(index, call.done()))
+            out.append(ToolDone(index, distinct(call.done(), taken)))
         out.append(finish)
 
 
