@@ -156,7 +156,7 @@ async def complete(http: httpx.AsyncClient, endpoint: Endpoint, body: Mapping[st
 def _reply(endpoint: Endpoint, content: bytes) -> Reply:
     try:
         found = _DECODE_COMPLETION(content)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         shown = endpoint.masked(content[:_SHOWN].decode(errors="replace"))
         raise Failure("malformed", f"no chat completion ({error}): {shown}") from None
     if not found.choices:
@@ -193,7 +193,7 @@ async def stream(
 def _chunk(endpoint: Endpoint, data: bytes) -> Chunk:
     try:
         chunk = _DECODE_CHUNK(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         shown = endpoint.masked(data[:_SHOWN].decode(errors="replace"))
         raise Failure("malformed", f"no chunk of a chat completion ({error}): {shown}") from None
     if chunk.error is not None:

@@ -104,5 +104,5 @@ async def _json(http: httpx.AsyncClient, url: str, timeout_s: float) -> object:
     try:
         answer = await http.get(url, timeout=httpx.Timeout(timeout_s, connect=CONNECT_S))
         return msgspec.json.decode(answer.content) if answer.status_code == 200 else None
-    except (httpx.HTTPError, msgspec.DecodeError):
+    except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -26,7 +26,7 @@ def read(name: str) -> Steps:
         found = msgspec.json.decode(Path(name).read_bytes(), type=_Usage)
     except OSError as error:
         raise Refused(f"--distribution {name}: {error.strerror}; give {BUILTIN_NAME} or a usage profile") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(
             f"--distribution {name}: no usage profile ({error}); `anvil usage --out FILE` makes one"
         ) from None

@@ -40,7 +40,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
         try:
             value, end = decoder.raw_decode(text, at)
             found.append(value)
-        except json.JSONDecodeError:
+        except ValueError:  # also a number of more digits than Python converts
             end = at + 1
         except RecursionError:
             raise ProtocolError("the judge's reply nests too deeply") from None

@@ -56,7 +56,7 @@ def document(path: Path) -> dict[str, object]:
         if path.stat().st_size > _CONFIG_LIMIT:
             return {}
         return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
-    except (OSError, msgspec.DecodeError, RecursionError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
 
 

@@ -136,7 +136,7 @@ def _readme(path: Path) -> str | None:
 def _seen(path: Path) -> set[str]:
     try:
         return set(msgspec.json.decode(path.read_bytes(), type=list[str]))
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return set()
 
 

@@ -86,7 +86,7 @@ def _entry(file: Path) -> Iterator[Entry]:
     """A card that cannot be read, or whose download was interrupted, is no candidate."""
     try:
         row = msgspec.json.decode(file.read_bytes(), type=_Row)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return
     told = row.facts
     if not row.incomplete:

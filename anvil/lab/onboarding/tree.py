@@ -90,7 +90,7 @@ def _listed(file: Path) -> tuple[str, ...]:
     """What the earlier rendering wrote, never anything outside the folder."""
     try:
         known = msgspec.json.decode(file.read_bytes(), type=Manifest).files
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return ()
     return tuple(
         path for path in known if not PurePosixPath(path).is_absolute() and ".." not in PurePosixPath(path).parts

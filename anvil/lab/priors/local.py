@@ -74,7 +74,7 @@ def from_file(path: Path) -> Local:
         content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except OSError as error:
         raise LocalError(f"{path}: cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LocalError(f"{path}: {error}; give the file of `anvil bench --json-out`") from None
     return local(content, str(path))
 

@@ -68,7 +68,7 @@ def _read(path: Path, form: type[Form]) -> Form:
         return msgspec.json.decode(path.read_bytes(), type=form)
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EvidenceError(f"{path}: {error}; give the file the command wrote with its JSON option") from None
 
 

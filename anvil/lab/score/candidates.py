@@ -55,7 +55,7 @@ def local(library: Path) -> tuple[Candidate, ...]:
     for path in sorted((library / "cards").glob("*.json")):
         try:
             found.append(_candidate(msgspec.json.decode(path.read_bytes(), type=Row), path))
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise LibraryError(f"{path}: {error}; write it again with `anvil models index`") from None
     return tuple(found)
 

@@ -85,7 +85,7 @@ def _line(line: bytes, session: str, log: Log) -> None:
         return
     try:
         entry = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         entry = None
     if not isinstance(entry, dict):
         log.bad_lines += 1

@@ -54,6 +54,7 @@ def test_prose_and_fences_around_one_object_are_tolerated(text: str) -> None:
         ("x" * 17_000, "longer than"),
         ("{" * 16_000, "no JSON objects"),
         ('{"a":' * 3_200, "deeply"),
+        (GOOD.replace(": 15", f": {'1' * 5_000}"), "missing or unknown key"),
     ],
 )
 def test_anything_else_is_a_protocol_error(text: str, problem: str) -> None:

@@ -183,6 +183,10 @@ class Handler(BaseHTTPRequestHandler):
                 self._json(refused[0], {"error": refused[1], "you": self.headers["Authorization"]})
             elif engine.mode == "not_json":
                 self._send(200, b"<html>hello</html>")
+            elif engine.mode == "not_utf8":
+                self._send(200, b'{"choices": [{"message": {"content": "\xff"}}]}')
+            elif engine.mode == "deep":
+                self._send(200, b'{"choices": ' + b"[" * 50_000)
             elif body.get("stream"):
                 self._stream(body)
             else:

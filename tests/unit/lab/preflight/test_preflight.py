@@ -63,6 +63,8 @@ def test_a_good_engine_passes_everything() -> None:
         ("redirect", dict.fromkeys(ALL, "http_307")),
         ("small", dict.fromkeys(ALL, "over_window")),
         ("not_json", dict.fromkeys(ALL - {"stream"}, "malformed") | {"stream": "malformed"}),
+        ("not_utf8", dict.fromkeys(ALL, "malformed")),
+        ("deep", dict.fromkeys(ALL, "malformed")),
         ("cut", dict.fromkeys(ALL, "malformed")),
         ("no_usage", {"stream": "malformed"}),
         ("no_done", {"stream": "malformed"}),

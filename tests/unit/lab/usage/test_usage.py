@@ -149,7 +149,7 @@ def test_odd_shapes_are_passed_over(tmp_path: Path) -> None:
 def test_no_folder_is_2_and_no_calls_is_1(tmp_path: Path) -> None:
     missing = usage("--logs", str(tmp_path / "nowhere"), "--json")
     assert (missing.exit_code, missing.stdout) == (2, "")
-    (tmp_path / "a.jsonl").write_text("nonsense\n")
+    (tmp_path / "a.jsonl").write_bytes(b'{"type": "\xff"}\n')
     none = usage("--logs", str(tmp_path), "--json")
     assert none.exit_code == 1
     assert json.loads(none.stdout)["window"]["bad_lines"] == 1
