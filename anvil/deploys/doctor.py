@@ -167,9 +167,8 @@ def _image(image: str, pull: str) -> Line:
     found = host.get_fact(ImagePresent, image)
     if found.ok:
         digests = ", ".join(found.repo_digests)
-        return Line(
-            "PASS", f"image {image}", "present" if "@" in image else f"present; pin it: {digests or found.image_id}"
-        )
+        pin = f"pin it: {digests}" if digests else "it came from no registry, so there is no digest to pin"
+        return Line("PASS", f"image {image}", "present" if "@" in image else f"present; {pin}")
     if found.status != "absent":
         return Line("WARN", f"image {image}", f"unknown: {found.error}")  # Why is a failure of its own.
     if pull == "never":

@@ -59,7 +59,7 @@ def _foreign(live: ServiceState, wanted: WantedService, options: Options) -> Act
     owner = f"project {live.project}" if live.project else "no project"
     if options.adopt:
         return Action(verb="replace", why=f"adopts {wanted.container}, which belonged to {owner}")
-    cure = f"take it over with --data adopt={wanted.name}"
+    cure = f"take it over with --data adopt={wanted.name} (adopt.py or serves.py)"
     return _fail(f"the name {wanted.container} is taken by a container of {owner}: {cure}")
 
 

@@ -110,10 +110,13 @@ def _ipc(serve: Serve) -> str | None:
     return ("host" if isinstance(serve, Vllm) else None) if serve.ipc is None else serve.ipc or None
 
 
-def _volumes(topology: Topology, serve: Serve) -> list[str] | None:
+def _volumes(topology: Topology, serve: Serve) -> list[str | dict[str, Any]] | None:
     if not serve.volume:
         return None
     volume = topology.volumes[serve.volume]
+    if len(serve.volume) == 1:  # `w:/models` is a Windows drive to compose
+        written = {"type": "volume", "source": serve.volume, "target": volume.mount}
+        return [{**written, **({"read_only": True} if volume.kind == "directory" else {})}]
     return [f"{serve.volume}:{volume.mount}{':ro' if volume.kind == 'directory' else ''}"]
 
 

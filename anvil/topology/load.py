@@ -45,7 +45,7 @@ def load(file: Path, environ: Mapping[str, str], name: str | None = None) -> Top
     """
     shown = name or str(file)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
     except FileNotFoundError:
         raise TopologyError([f"{shown}: no such file; write one, or point {VARIABLE} at it"]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -58,7 +58,8 @@ def loads(text: str, environ: Mapping[str, str], name: str) -> Topology:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise TopologyError([f"{name}: not TOML: {error}"]) from None
+        hint = "; a topology is written in TOML" if name.endswith((".json", ".yaml", ".yml")) else ""
+        raise TopologyError([f"{name}: not TOML: {error}{hint}"]) from None
     problems = [*expand_document(document, environ), *_control_characters(document), *_unsayable(document)]
     topology = convert(document, Topology, "", problems)
     if problems:

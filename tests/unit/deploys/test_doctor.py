@@ -289,6 +289,9 @@ def test_objects_and_images() -> None:
     ]
     unpinned = {**facts, "ImagePresent local/vllm:7": {"status": "ok", "repo_digests": ["local/vllm@sha256:abc"]}}
     assert "PASS image local/vllm:7: present; pin it: local/vllm@sha256:abc" in told(doctor._objects, here, unpinned)
+    loaded = {**facts, "ImagePresent local/vllm:7": {"status": "ok", "image_id": "sha256:def"}}
+    came = "it came from no registry, so there is no digest to pin"
+    assert f"PASS image local/vllm:7: present; {came}" in told(doctor._objects, here, loaded)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,14 @@ def test_f3_sglang_agentic() -> None:
     assert service["container_name"] == "sglang-agentic"
 
 
+@pytest.mark.parametrize(("kind", "more"), [("directory", {"read_only": True}), ("hf-cache", {})])
+def test_a_volume_of_one_letter_is_no_drive_of_windows(kind: str, more: dict[str, bool]) -> None:
+    """Compose takes `w:/models` for a bind of drive W."""
+    made = topology({"volumes/w": {**MODELS, "kind": kind}, "serves/fast/volume": "w"})
+    written = {"type": "volume", "source": "w", "target": "/models", **more}
+    assert rendered(made, "fast")["volumes"] == [written]
+
+
 @pytest.mark.parametrize(("kind", "there"), [("directory", True), ("hf-cache", False)])
 def test_the_cure_for_bind_mounts_stays_off_a_cache_volume(kind: str, there: bool) -> None:
     flags = ["--weight-loader-disable-mmap", "--enable-p2p-check"]

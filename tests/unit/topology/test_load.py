@@ -127,6 +127,17 @@ def test_a_slip_is_told_with_what_to_write_instead(changes: dict[str, Any], said
     assert problems(changes) == [f"topology.toml: {said}"]
 
 
+def test_what_editors_of_windows_write_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "topology.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + EXAMPLE.read_text().replace("\n", "\r\n").encode())
+    assert load(file, ENVIRON) == load(EXAMPLE, ENVIRON)
+
+
+def test_another_format_is_told_so() -> None:
+    with pytest.raises(TopologyError, match=r"^house\.yaml: not TOML: .*; a topology is written in TOML$"):
+        loads("machines:\n  forge:\n", {}, "house.yaml")
+
+
 def test_an_unknown_engine_lists_the_known_ones() -> None:
     assert problems({"serves/fast/engine": "vlm"}) == [
         "topology.toml: serves.fast.engine: 'vlm' is no engine; known: vllm, sglang, llamacpp, custom"
