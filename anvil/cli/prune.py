@@ -81,7 +81,7 @@ def prune(
     kept = Kept(asked, _texts(site, file), host, machine_shell.reach(host, site), parts.docker)
     try:
         named = kept.now(found)
-    except rows.DockerHangs as error:
+    except rows.ContainersUnknown as error:
         raise stop(str(error), FAILED) from None
     made = retention.plan(
         found,
@@ -127,7 +127,7 @@ class Kept(NamedTuple):
         row = Candidate(repo=item.repo, path=item.path, size_bytes=item.size_bytes)
         try:
             return item.repo.lower() in {repo.lower() for repo in self.now((row,))}
-        except rows.DockerHangs:
+        except rows.ContainersUnknown:
             return True
 
 

@@ -59,7 +59,7 @@ def check_name(volume: str) -> None:
 def run(words: Sequence[str]) -> Ended:
     """Raises ToolMissing, VolumeFailed when it hangs."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
     except FileNotFoundError:
         raise ToolMissing(f"{words[0]} is not installed here") from None
     except subprocess.TimeoutExpired:

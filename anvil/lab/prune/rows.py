@@ -17,6 +17,10 @@ from anvil.topology.retention import Candidate
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.\w+)")
 _WEIGHTS = (".safetensors", ".gguf", ".bin")
 _DOCKER_SECONDS = 20
+_NO_COMMAND = 127
+_NOT_UP = re.compile(r"daemon (is )?running", re.IGNORECASE)
+# of containers that ended since they were listed; the others are told all the same
+_ENDED = re.compile(r"no such (object|container)", re.IGNORECASE)
 
 
 def candidates(
@@ -61,26 +65,34 @@ def _values(table: object) -> Iterator[str]:
 Run = Callable[[Sequence[str]], str | None]
 
 
-class DockerHangs(Exception):
+class ContainersUnknown(Exception):
     """Containers may be running, and nobody can say which."""
 
 
 def docker(words: Sequence[str]) -> str | None:
-    """What docker printed, None when it is absent or says no: then no container of it runs here.
+    """What docker printed, None when it is absent or its daemon is not up: then no container of it runs here.
 
-    Raises DockerHangs: what runs is then unknown.
+    Raises ContainersUnknown when it hangs or refuses, as it does to a user who may not ask.
     """
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_DOCKER_SECONDS, check=False)
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=_DOCKER_SECONDS, check=False
+        )
     except FileNotFoundError:
         return None
     except subprocess.TimeoutExpired:
-        raise DockerHangs(f"docker did not answer in {_DOCKER_SECONDS} s; what runs is unknown") from None
-    return done.stdout if done.returncode == 0 else None
+        raise ContainersUnknown(f"docker did not answer in {_DOCKER_SECONDS} s; what runs is unknown") from None
+    said = done.stderr.strip()
+    if done.returncode == 0 or _ENDED.search(said):
+        return done.stdout
+    if done.returncode == _NO_COMMAND or _NOT_UP.search(said):
+        return None
+    why = said.splitlines()[-1] if said else f"exit {done.returncode}"
+    raise ContainersUnknown(f"{why}; which containers run is unknown, ask as a user who may use docker")
 
 
 def container_texts(reach: Reach = list, run: Run = docker) -> list[str]:
-    """Command lines of running containers."""
+    """Command lines of running containers. Raises ContainersUnknown."""
     ids = (run(reach(["docker", "ps", "-q"])) or "").split()
     shown = "{{json .Config}} {{json .Path}} {{json .Args}}"
     text = run(reach(["docker", "inspect", "--format", shown, *ids])) if ids else None

@@ -35,7 +35,7 @@ class DockerMissing(Exception):
 def run(words: Sequence[str]) -> Ended:
     """Raises DockerMissing, DockerFailed when it hangs."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
     except FileNotFoundError:
         raise DockerMissing(f"{words[0]} is not installed here") from None
     except subprocess.TimeoutExpired:

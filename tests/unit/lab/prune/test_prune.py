@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -205,10 +206,36 @@ def test_a_skipped_folder_makes_the_command_exit_1(hub: Path, monkeypatch: pytes
 
 def test_nothing_goes_while_docker_hangs(hub: Path) -> None:
     def hangs(_: Sequence[str]) -> str | None:
-        raise rows.DockerHangs("docker did not answer")
+        raise rows.ContainersUnknown("docker did not answer")
 
     result = CliRunner().invoke(
         prune, ["--roots", str(hub), *map(str, SITE), "--execute", "--yes"], obj=Parts(docker=hangs, clock=lambda: NOW)
     )
     assert result.exit_code == 1
     assert (hub / "models--x--broken").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "told"),
+    [
+        (1, "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", None),
+        (1, "failed to connect to the docker API at unix:///x; check if the daemon is running: connect: no such", None),
+        (127, "sh: docker: not found", None),
+        (1, "Error: No such object: id2", "vllm serve x/big\n"),
+        (1, "permission denied while trying to connect to the docker API at unix:///x", "unknown"),
+        (255, "ssh: connect to host forge port 22: Connection timed out", "unknown"),
+        (1, "", "unknown"),
+    ],
+)
+def test_what_docker_will_not_tell_is_unknown_not_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: str, told: str | None
+) -> None:
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\necho vllm serve x/big\necho {shlex.quote(error)} >&2\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    if told == "unknown":
+        with pytest.raises(rows.ContainersUnknown, match="which containers run is unknown"):
+            rows.docker(["docker", "ps", "-q"])
+    else:
+        assert rows.docker(["docker", "ps", "-q"]) == told
