@@ -86,6 +86,13 @@ def refuse_empty(overrides: Mapping[str, object]) -> None:
             raise PyinfraError(f"--data {key}=: names nothing; give it a value or leave it out")
 
 
+def refuse_bare(words: Iterable[str]) -> None:
+    """Raises PyinfraError for `--data key` without a value: pyinfra itself ends in a traceback."""
+    for given in option(words, "--data"):
+        if "=" not in given:
+            raise PyinfraError(f"--data {given}: write --data {given if given in USED_BY else 'key'}=value")
+
+
 def check() -> None:
     """The same for the run at hand."""
     # Outside the command line (API mode) no deploy file runs: then every known key counts as used.

@@ -28,12 +28,24 @@ def test_other_uses_of_pyinfra_are_its_own_business(monkeypatch: pytest.MonkeyPa
     refuse_missing("@local", ["@local", "exec", "--", "true"])
 
 
-def test_pyinfra_says_so_in_one_line_and_exits_1() -> None:
-    pyinfra = str(Path(sys.executable).with_name("pyinfra"))
-    words = [pyinfra, "inventory/host.py", "deploy/status.py"]
+def pyinfra(*words: str) -> subprocess.CompletedProcess[str]:
+    program = str(Path(sys.executable).with_name("pyinfra"))
     environ = {key: value for key, value in os.environ.items() if not key.startswith("ANVIL_")}
-    ran = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        (program, *words), cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_pyinfra_says_so_in_one_line_and_exits_1() -> None:
+    ran = pyinfra("inventory/host.py", "deploy/status.py")
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1].endswith(
         "inventory/host.py: no such inventory file; did you mean inventory/hosts.py?"
     )
+
+
+def test_data_without_a_value_is_one_line_not_a_traceback() -> None:
+    ran = pyinfra("inventory/hosts.py", "deploy/full.py", "--dry", "--data", "only")
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].endswith("--data only: write --data only=value")
+    assert "Traceback" not in ran.stderr
