@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from anvil.harness import openclaw, openclaw_merge, toml_text
+from anvil.harness import openclaw, openclaw_merge, toml_edit, toml_text
 from anvil.harness.json5_document import decoded, dumped, parse, same
 from anvil.harness.json5_edit import written
 from anvil.harness.masking import masked
@@ -68,7 +68,7 @@ def deep(
 
 
 def _toml(file: File, current: str) -> Joined:
-    wanted = toml_text.merged(current, file.content)
+    wanted = toml_edit.merged(current, file.content)
     before, after = tomllib.loads(current), tomllib.loads(wanted)
     shown = toml_text.dumps(masked(before, file.content)) if before else ""
     return Joined(None if wanted == current else wanted, shown, toml_text.dumps(masked(after, file.content)))

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anvil.harness import toml_text, yaml_text
-from anvil.harness.refusal import Refusal, Unreadable
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=6)
 SIMPLE = st.booleans() | st.integers(-(10**9), 10**9) | TEXT
@@ -56,63 +55,3 @@ def test_yaml_strings_stay_strings(word: str) -> None:
     assert yaml.safe_load(yaml_text.dumps({"k": word, "l": [word], "m": {word: word}})) == {
         "k": word, "l": [word], "m": {word: word},
     }  # fmt: skip
-
-
-OURS = {"model": "planning", "model_providers": {"anvil": {"name": "anvil", "request_max_retries": 1}}}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "# mine\n",
-        'model = "gpt"  # old\napproval_policy = "never"\n',
-        '[projects."/x"]\ntrust_level = "trusted"\n',
-        '# top\nmodel = "gpt"\n\n[model_providers.other]\nname = "o"\n\n[model_providers.anvil]\nname = "old"\nextra = 1\n\n[tui]\nx = 1\n',
-        "[model_providers.anvil.http_headers]\nx = 'y'\n",
-        "[model_providers]\n[model_providers.other]\nname = 'o'",
-        'when = 2026-01-01\n[[rules]]\na = 1\n[[rules]]\na = 2\n',
-    ],
-)  # fmt: skip
-def test_our_keys_are_set_in_a_file_and_the_rest_stays(text: str) -> None:
-    before = tomllib.loads(text)
-    if "http_headers" in text:  # a table below ours cannot be seen by its lines alone
-        with pytest.raises(Refusal):
-            toml_text.merged(text, OURS)
-        return
-    new = toml_text.merged(text, OURS)
-    found = tomllib.loads(new)
-    assert found["model"] == "planning"
-    assert found["model_providers"]["anvil"] == OURS["model_providers"]["anvil"]  # type: ignore[index] # a literal above
-    assert {key: value for key, value in found.items() if key not in OURS} == {
-        key: value for key, value in before.items() if key not in OURS
-    }
-    others = {key: value for key, value in before.get("model_providers", {}).items() if key != "anvil"}
-    assert {key: value for key, value in found["model_providers"].items() if key != "anvil"} == others
-    assert all(line in new for line in text.splitlines() if line.startswith("#"))
-    assert toml_text.merged(new, OURS) == new
-
-
-def test_a_file_in_step_is_left_as_it_is() -> None:
-    text = '# mine\nmodel   =   "planning"\n'
-    assert toml_text.merged(text, {"model": "planning"}) == text
-
-
-@pytest.mark.parametrize("text", ['model_providers = {anvil = {name = "x"}}\n', 'model_providers.anvil.name = "x"\n'])
-def test_a_form_that_lines_cannot_express_refuses(text: str) -> None:
-    with pytest.raises(Refusal, match="by hand"):
-        toml_text.merged(text, OURS)
-
-
-def test_a_header_inside_a_string_does_not_mislead() -> None:
-    text = 'note = """\n[model_providers.anvil]\n"""\n'
-    try:
-        found = tomllib.loads(toml_text.merged(text, OURS))
-    except Refusal:
-        return
-    assert found["note"] == "[model_providers.anvil]\n"
-
-
-def test_what_is_no_toml_is_refused_with_its_place() -> None:
-    with pytest.raises(Unreadable, match="line 1"):
-        toml_text.merged("a = \n", OURS)
