@@ -95,6 +95,7 @@ class Sampler:
         self._pending = 0
         self._changed = threading.Condition()
         self._writing = threading.Lock()
+        self._closed = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name="sampler", daemon=True) for _ in range(WORKERS)]
         for thread in self._threads:
@@ -123,15 +124,18 @@ class Sampler:
             return self._changed.wait_for(lambda: self._pending == 0, timeout)
 
     def close(self, timeout: float = 1.0) -> None:
-        """End the threads after what is queued; a judge that takes longer is left behind."""
+        """End the threads after what is queued; a judge that takes longer is left behind, and its grade with it: the
+        candidate may by then be another sampler's."""
         for _ in self._threads:
             self._jobs.put(None)
         end = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+        with self._writing:
+            self._closed = True
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get()) is not None and not self._closed:
             try:
                 self._grade(job)
             except Exception as error:  # of a grader nothing is certain; its words could hold a prompt
@@ -148,6 +152,8 @@ class Sampler:
         sample = Sample(job.work_class, as_text(texts.get("request")), as_text(texts.get("response")))
         grade = checked(self._grader(sample, job.tier))
         with self._writing:
+            if self._closed:
+                return
             row = self._profile.record_grade(
                 job.tier,
                 job.work_class,

@@ -100,6 +100,28 @@ def test_it_returns_at_once_and_drops_what_is_too_much(sampler: Make) -> None:
     assert (one.pending, one.errors) == (0, {})
 
 
+def test_a_grade_that_comes_after_the_end_is_no_longer_written(sampler: Make, tmp_path: Path) -> None:
+    judging, release = threading.Semaphore(0), threading.Event()
+    asked: list[Sample] = []
+
+    def slow(sample: Sample, _: object) -> float:
+        asked.append(sample)
+        judging.release()
+        assert release.wait(10)
+        return 1.0
+
+    one = sampler(slow)
+    for _ in range(WORKERS + 3):
+        one.observe("q", "a", "chat", SMALL)
+    assert all(judging.acquire(timeout=5) for _ in range(WORKERS))
+    one.close(0.0)
+    release.set()
+    for thread in one._threads:
+        thread.join(5)
+    assert len(asked) == WORKERS, "what is queued asks no judge any more"
+    assert not (tmp_path / "candidate.json").exists()
+
+
 def test_the_rate_decides_what_is_graded(sampler: Make) -> None:
     draws = iter([0.0, 0.25, 0.5, 0.99])
     seen: list[Sample] = []
