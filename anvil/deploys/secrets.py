@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from anvil.render import env
 from anvil.topology import check, derived
 from anvil.topology.model import Topology
 
+_TOKEN = re.compile(r"[!-~]+")
 SHORTEST_TOKEN = 24  # characters, of a router that others can reach (S4)
 DEFAULT_FILES = ("~/.anvil_env", "~/.env")
 
@@ -50,6 +52,12 @@ def complete(topology: Topology, own: Held, file: str) -> None:
     if errors:
         raise PyinfraError("\n".join(check.lines(errors, file)))
     place = topology.router
+    for name in place.token:
+        if not _TOKEN.fullmatch(own.values[name].unmask()):
+            raise PyinfraError(
+                f"{name}: holds a space or another character that no Authorization header carries;"
+                " `anvil token new` prints one that it does"
+            )
     if place.publish.startswith("127.") or place.publish == "::1":
         return
     for name in place.token:
