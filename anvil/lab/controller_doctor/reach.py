@@ -117,6 +117,6 @@ def router(url: str, release: str | None, ask: Get) -> Check:
 def _document(answer: Answer) -> dict[str, Any] | None:
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -25,7 +25,7 @@ CHECKS = (
     "features_covered",
 )
 
-_FENCE = re.compile(r"\s*(`{3,}|~{3,})[^\n]*\n(.*)\n\1\s*", re.DOTALL)
+_FENCE = re.compile(r"\s*(`{3,}+|~{3,}+)[^\n]*\n(.*)\n\1\s*", re.DOTALL)
 _HEADING = re.compile(r"### +(T\d{1,6})\b")
 _OTHER_HEADING = re.compile(r"#{1,3} ")
 _LABELS = "Feature|Priority|Likely files|Acceptance criteria|Verification|Dependencies"
@@ -34,7 +34,7 @@ _BULLET = re.compile(r"\s*(?:[-*+]|\d+[.)]) +(\S.*)")
 _FEATURE_LINE = re.compile(r"\s*(?:[-*+] +|#{1,6} +)?(?:\*\*|__)?([A-Z]{1,4}-?\d{1,4})(?:\*\*|__)?\s*[:.\u2013\u2014-]")
 _FEATURE = re.compile(r"\b[A-Z]{1,4}-?\d{1,4}\b")
 _TASK_ID = re.compile(r"\bT\d{1,6}\b")
-_COMMAND = re.compile(r"`[^`\n]*\S[^`\n]*`")
+_COMMAND = re.compile(r"`[^\S\n]*[^`\s][^`\n]*`")  # in time linear in the line, which a model wrote
 
 
 class Task(Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,3 +79,17 @@ def test_no_text_breaks_it(plan: str) -> None:
     found = grade(plan, FEATURES)
     assert 0 <= found.score <= 1
     assert found.tasks == len(read(plan))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "### T001\n- Verification:\n  - `" + "a" * 60_000 + "\n",
+        "### T001\n- Verification:\n  - `" + " " * 60_000 + "\n",
+        "`" * 30_000 + "\n" + "x\n" * 30_000,
+    ],
+)
+def test_an_endless_line_is_graded_at_once(plan: str) -> None:
+    started = time.process_time()
+    assert not grade(plan, set()).checks["verification_command"]
+    assert time.process_time() - started < 1
