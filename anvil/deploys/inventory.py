@@ -164,6 +164,11 @@ def _key(found: Checked, name: str, written: str) -> str:
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise PyinfraError(f"{where}: {reason}") from None
+    if "PRIVATE KEY-----" not in text:
+        kind = (
+            "a public key; name the private one" if text.startswith(("ssh-", "ecdsa-")) else "no private key of OpenSSH"
+        )
+        raise PyinfraError(f"{where}: is {kind}")
     if encrypted(text) and not any("key-password" in word for word in _typed()):
         raise PyinfraError(
             f"{where}: has a password, and a deploy asks for none: load it with ssh-add and leave `key` out,"

@@ -169,7 +169,7 @@ def test_a_key_that_is_not_there_is_named_with_its_table(tmp_path: Path) -> None
     found = inventory.Checked(load.loads(text, {}, "t.toml"), "t.toml")
     with pytest.raises(PyinfraError, match=r"t\.toml: machines\.forge\.ssh\.key: .*/id: no such file"):
         inventory.over_ssh(found)
-    (tmp_path / "id").touch()
+    (tmp_path / "id").write_text(openssh(b"none"))
     assert inventory.over_ssh(found)["machines"][0][1]["ssh_key"] == f"{tmp_path}/id"
 
 
@@ -187,7 +187,6 @@ def openssh(cipher: bytes) -> str:
         ("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", True),
         ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", True),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n", False),
-        ("nonsense", False),
     ],
 )
 def test_a_key_with_a_password_is_refused_rather_than_asked_for(text: str, locked: bool, tmp_path: Path) -> None:
@@ -199,6 +198,22 @@ def test_a_key_with_a_password_is_refused_rather_than_asked_for(text: str, locke
         return
     with pytest.raises(PyinfraError, match=r"t\.toml: machines\.forge\.ssh\.key: .*: has a password.*ssh-add"):
         inventory.over_ssh(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ssh-ed25519 AAAA me@here\n", "is a public key; name the private one"),
+        ("ecdsa-sha2-nistp256 AAAA\n", "is a public key"),
+        ("PuTTY-User-Key-File-3: ssh-ed25519\n", "is no private key of OpenSSH"),
+        ("", "is no private key"),
+    ],
+)
+def test_what_is_no_private_key_is_named_rather_than_shown_in_a_traceback(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "id").write_text(text)
+    whole = TEXT.format(fast="a", heavy="b").replace('known_hosts = "/etc/known"', f'key = "{tmp_path}/id"')
+    with pytest.raises(PyinfraError, match=rf"t\.toml: machines\.forge\.ssh\.key: .*/id: {said}"):
+        inventory.over_ssh(inventory.Checked(load.loads(whole, {}, "t.toml"), "t.toml"))
 
 
 @pytest.mark.parametrize(
