@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import msgspec
@@ -17,6 +17,10 @@ from anvil.router.turn import BadAnswer
 from anvil.topology import derived
 
 CONNECT_S = 5.0
+WHOLE_CAP = 32 << 20
+# a stream of 100,000 tokens, one event each, is less than half of it
+STREAM_CAP = 64 << 20
+_REFUSAL_CAP = 1 << 16
 _SHOWN = 300
 _OVER_WINDOW = re.compile(
     r"exceed_context_size|context_length_exceeded|maximum context length|context (length|window|size)"
@@ -32,7 +36,7 @@ class Failure(Exception):
     def __init__(self, kind: str, detail: str) -> None:
         self.kind = kind
         # it may quote the endpoint, which must not write to a terminal
-        self.detail = "".join(c if c.isprintable() else "\ufffd" for c in detail)
+        self.detail = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(detail.split()))
         super().__init__(self.detail)
 
 
@@ -60,19 +64,22 @@ class Message(msgspec.Struct):
         return self.reasoning_content or self.reasoning or ""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class Usage(msgspec.Struct):
     """Token counts as the engine reports them; None = not reported."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     completion_tokens_details: _CompletionDetails | None = None
     prompt_tokens_details: _PromptDetails | None = None
 
@@ -146,11 +153,26 @@ def client(endpoint: Endpoint) -> httpx.AsyncClient:
 
 async def complete(http: httpx.AsyncClient, endpoint: Endpoint, body: Mapping[str, Any], timeout_s: float) -> Reply:
     """One whole answer. Raises Failure."""
-    async with _guarded(endpoint, timeout_s):
-        answer = await http.post(f"{endpoint.base_url}/chat/completions", json=_request(endpoint, body))
-        if answer.status_code != 200:
-            raise _refused(endpoint, answer.status_code, answer.text)
-        return _reply(endpoint, answer.content)
+    async with _asked(http, endpoint, _request(endpoint, body), timeout_s) as answer:
+        return _reply(endpoint, await whole(answer))
+
+
+async def whole(answer: httpx.Response) -> bytes:
+    """The body of an answer whose head is read. Raises Failure above WHOLE_CAP bytes: an endpoint may never stop."""
+    found = await _beginning(answer, WHOLE_CAP)
+    if len(found) > WHOLE_CAP:
+        raise Failure("malformed", f"the answer is larger than {WHOLE_CAP >> 20} MiB")
+    return found
+
+
+async def _beginning(answer: httpx.Response, cap: int) -> bytes:
+    """The body, or a little more than its first ``cap`` bytes."""
+    found = bytearray()
+    async for piece in answer.aiter_bytes():
+        found += piece
+        if len(found) > cap:
+            break
+    return bytes(found)
 
 
 def _reply(endpoint: Endpoint, content: bytes) -> Reply:
@@ -171,23 +193,30 @@ async def stream(
     body: Mapping[str, Any],
     timeout_s: float,
     take: Callable[[Chunk], None],
+    arrived: Callable[[], None] = lambda: None,
 ) -> None:
-    """Give every event of a streamed answer to ``take`` as it comes. Raises Failure, also when [DONE] is missing."""
+    """Give every event of a streamed answer to ``take`` as it comes; ``arrived`` is called before the events of one
+    read. Raises Failure, also when [DONE] is missing."""
     streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
-    request = _request(endpoint, streamed)
-    async with (
-        _guarded(endpoint, timeout_s),
-        http.stream("POST", f"{endpoint.base_url}/chat/completions", json=request) as answer,
-    ):
-        if answer.status_code != 200:
-            raise _refused(endpoint, answer.status_code, (await answer.aread()).decode(errors="replace"))
+    start, size = b"", 0
+    async with _asked(http, endpoint, _request(endpoint, streamed), timeout_s) as answer:
         parser = Parser()
         async for piece in answer.aiter_bytes():
+            arrived()
+            start, size = start + piece[: _SHOWN - len(start)], size + len(piece)
+            if size > STREAM_CAP:
+                raise Failure("malformed", f"the stream is longer than {STREAM_CAP >> 20} MiB")
             for _, data in parser.feed(piece):
                 if data.strip() == b"[DONE]":
                     return
                 take(_chunk(endpoint, data))
-    raise Failure("malformed", "the stream ended without [DONE]")
+    raise Failure("malformed", _unfinished(endpoint, start))
+
+
+def _unfinished(endpoint: Endpoint, start: bytes) -> str:
+    if start.lstrip().startswith((b"data:", b"event:", b"id:", b":")):
+        return "the stream ended without [DONE]"
+    return f"no event stream: {endpoint.masked(start.decode(errors='replace')) or 'the answer is empty'}"
 
 
 def _chunk(endpoint: Endpoint, data: bytes) -> Chunk:
@@ -212,6 +241,21 @@ def _refused(endpoint: Endpoint, status: int, text: str) -> Failure:
     if 300 <= status < 400:
         return Failure(f"http_{status}", "a redirect; redirects are not followed, give the final --base-url")
     return Failure(f"http_{status}", said or "no text")
+
+
+@asynccontextmanager
+async def _asked(
+    http: httpx.AsyncClient, endpoint: Endpoint, request: Mapping[str, Any], timeout_s: float
+) -> AsyncIterator[httpx.Response]:
+    """The answer with status 200, its body yet to be read. Raises Failure for every other."""
+    async with (
+        _guarded(endpoint, timeout_s),
+        http.stream("POST", f"{endpoint.base_url}/chat/completions", json=request) as answer,
+    ):
+        if answer.status_code != 200:
+            text = (await _beginning(answer, _REFUSAL_CAP)).decode(errors="replace")
+            raise _refused(endpoint, answer.status_code, text)
+        yield answer
 
 
 @asynccontextmanager

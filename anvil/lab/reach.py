@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from anvil.lab.chat import CONNECT_S
+from anvil.lab.chat import Failure, whole
 from anvil.lab.endpoint import Endpoint
 
 PROBE_S = 5.0
@@ -60,11 +60,12 @@ async def reach(
 
 async def _trouble(http: httpx.AsyncClient, endpoint: Endpoint) -> Unreachable | None:
     try:
-        answer = await http.get(f"{endpoint.root}/health", timeout=httpx.Timeout(PROBE_S, connect=CONNECT_S))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        async with asyncio.timeout(PROBE_S), http.stream("GET", f"{endpoint.root}/health") as answer:
+            status = answer.status_code
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         said = endpoint.masked(str(error)) or type(error).__name__
         return Unreachable("unreachable", f"nothing answers at {endpoint.root} within {PROBE_S:g} s ({said})")
-    if answer.status_code == 503:
+    if status == 503:
         return Unreachable("loading", f"{endpoint.root}/health says 503: the engine is loading; give it time by --wait")
     return None
 
@@ -102,7 +103,7 @@ def _rows(document: object) -> list[dict[str, Any]]:
 
 async def _json(http: httpx.AsyncClient, url: str, timeout_s: float) -> object:
     try:
-        answer = await http.get(url, timeout=httpx.Timeout(timeout_s, connect=CONNECT_S))
-        return msgspec.json.decode(answer.content) if answer.status_code == 200 else None
-    except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        async with asyncio.timeout(timeout_s), http.stream("GET", url) as answer:
+            return msgspec.json.decode(await whole(answer)) if answer.status_code == 200 else None
+    except (httpx.HTTPError, TimeoutError, Failure, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

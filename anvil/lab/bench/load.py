@@ -33,15 +33,20 @@ class Outcome:
 
 @dataclass
 class _Watch:
-    """The instants of one stream, in seconds of the clock."""
+    """The instants of one stream, in seconds of the clock. Tokens of one read came at one instant: what a proxy held
+    back and sent at once has no decode rate."""
 
     clock: Clock
     started: float
+    now: float = 0.0
     first: float | None = None
     first_content: float | None = None
     last: float = 0.0
     deltas: int = 0
     usage: Usage = field(default_factory=Usage)
+
+    def arrived(self) -> None:
+        self.now = self.clock()
 
     def take(self, chunk: Chunk) -> None:
         if chunk.usage is not None:
@@ -52,12 +57,11 @@ class _Watch:
                 self._token(bool(delta.content))
 
     def _token(self, content: bool) -> None:
-        now = self.clock()
         self.deltas += 1
-        self.last = now
-        self.first = now if self.first is None else self.first
+        self.last = self.now
+        self.first = self.now if self.first is None else self.first
         if content and self.first_content is None:
-            self.first_content = now
+            self.first_content = self.now
 
     def outcome(self) -> Outcome:
         ended = self.clock()
@@ -121,7 +125,7 @@ async def timed(
     body = {"messages": [{"role": "user", "content": text}], "max_tokens": max_tokens}
     watch = _Watch(clock, clock())
     try:
-        await stream(http, endpoint, body, timeout_s, watch.take)
+        await stream(http, endpoint, body, timeout_s, watch.take, watch.arrived)
     except Failure as failure:
         return Outcome(failure.kind, failure.detail)
     return watch.outcome()

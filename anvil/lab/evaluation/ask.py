@@ -142,11 +142,14 @@ async def _alive(tier: TierConfig) -> bool:
     """Whether anything is answered at all: an engine without /health says so."""
     root = base_of(tier).removesuffix("/v1")
     try:
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=PROBE_S) as client:
-            await client.get(f"{root}/health")
-    except (httpx.HTTPError, httpx.InvalidURL):
+        async with (
+            asyncio.timeout(PROBE_S),
+            httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=PROBE_S) as client,
+            client.stream("GET", f"{root}/health"),
+        ):
+            return True
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
         return False
-    return True
 
 
 async def _body(connection: Connection, silence_s: float) -> bytes:

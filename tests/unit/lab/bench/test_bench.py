@@ -8,17 +8,19 @@ import re
 import socket
 import threading
 import tomllib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
 from anvil.cli.bench import command
 from anvil.cli.usage import command as usage
 from anvil.lab import chat
-from anvil.lab.bench.load import timed
+from anvil.lab.bench.load import Outcome, timed
 from anvil.lab.endpoint import Endpoint
 from tests.unit.lab.preflight.scripted import MODEL, Engine, running
 
@@ -62,15 +64,61 @@ def test_without_usage_pieces_are_counted_and_called_estimated() -> None:
     assert any("estimated" in note for note in report["notes"])
 
 
-async def test_instants_are_taken_at_the_first_and_last_piece() -> None:
+class Reads(httpx.AsyncByteStream):
+    def __init__(self, reads: list[bytes]) -> None:
+        self.reads = reads
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for each in self.reads:
+            yield each
+
+
+async def ticking(reads: list[bytes]) -> Outcome:
+    """One request whose answer comes in these reads; the clock ticks a second whenever it is looked at."""
     ticks = itertools.count()
-    with running(Engine()) as engine:
-        endpoint = Endpoint(engine.url, MODEL)
-        async with chat.client(endpoint) as http:
-            outcome = await timed(http, endpoint, "hello", 8, 5, lambda: float(next(ticks)))
-    # asked at 0, three pieces at 1, 2 and 3, ended at 4; 7 tokens by usage
-    assert (outcome.ttft_ms, outcome.ttft_content_ms, outcome.e2e_ms) == (1000, 1000, 4000)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Reads(reads)))
+    async with httpx.AsyncClient(transport=transport) as http:
+        endpoint = Endpoint("http://127.0.0.1:9/v1", MODEL)
+        return await timed(http, endpoint, "hello", 8, 5, lambda: float(next(ticks)))
+
+
+def event(**members: Any) -> bytes:
+    return b"data: " + json.dumps(members).encode() + b"\n\n"
+
+
+TOKENS = [event(choices=[{"delta": {"content": "x"}}]) for _ in range(3)]
+ENDING = event(choices=[], usage={"completion_tokens": 7}) + b"data: [DONE]\n\n"
+
+
+async def test_instants_are_taken_at_the_first_and_last_piece() -> None:
+    outcome = await ticking([*TOKENS, ENDING])
+    # asked at 0, three pieces at 1, 2 and 3, the ending at 4, noted at 5; 7 tokens by usage
+    assert (outcome.ttft_ms, outcome.ttft_content_ms, outcome.e2e_ms) == (1000, 1000, 5000)
     assert outcome.decode_tok_s == (7 - 1) / 2
+
+
+async def test_what_comes_in_one_read_has_no_decode_rate() -> None:
+    outcome = await ticking([b"".join(TOKENS) + ENDING])
+    assert (outcome.ttft_ms, outcome.output_tokens, outcome.decode_tok_s) == (1000, 7, None)
+
+
+async def test_a_count_below_zero_is_malformed() -> None:
+    outcome = await ticking([*TOKENS, ENDING.replace(b"7", b"-7")])
+    assert outcome.failure == "malformed"
+
+
+@pytest.mark.parametrize("cap", [0, 1000])
+async def test_a_stream_that_does_not_stop_is_given_up(cap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "STREAM_CAP", cap)
+    outcome = await ticking([TOKENS[0]] * (cap // 10 + 1))
+    assert outcome.failure == "malformed"
+    assert "MiB" in outcome.detail
+
+
+async def test_what_is_no_stream_is_quoted() -> None:
+    assert "<html> Welcome" in (await ticking([b"<html>\n", b"Welcome"])).detail
+    assert "without [DONE]" in (await ticking(TOKENS)).detail
+    assert "empty" in (await ticking([])).detail
 
 
 def test_reasoning_is_first_output_and_the_first_content_is_told_apart() -> None:
