@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from anvil.deploys import options
+from anvil.deploys import secrets_file
 from anvil.deploys.site import Site, each, here, secrets_complete
 from anvil.hosts.containers import ComposeServices
 from anvil.hosts.images import image_present
 from anvil.hosts.objects import network_present, volume_present
 from anvil.hosts.processes import supervisor_running
-from anvil.hosts.secrets import SecretNames, would_be_lost
 from anvil.hosts.supervisor import SUPERVISORD_CONF
 from anvil.hosts.text_file import directory, text_file
-from anvil.render import compose, env, router
-from anvil.topology import derived
+from anvil.render import compose, router
 
 # Folder under the root, mode, and the runtime that alone needs it ("" = both).
 _FOLDERS = (
@@ -44,9 +40,9 @@ def prepared() -> None:
         return
     secrets_complete(site)
     _docker_answers(site)
-    _keep_secrets(site)
+    secrets_file.refuse_losses(site)
     _folders(site)
-    _secrets(site)
+    secrets_file.written(site)
     if site.by_process:
         _supervisor(site)
     else:
@@ -83,35 +79,6 @@ def _docker_answers(site: Site) -> None:
         raise PyinfraError(f"{site.name}: docker: {answer.error or answer.status}")
 
 
-def _keep_secrets(site: Site) -> None:
-    """S3: a redeploy from a controller without a value must not lose the host's."""
-    held = host.get_fact(SecretNames, site.secrets_file)
-    if held.status == "error":
-        raise PyinfraError(f"{site.name}: {held.error}")
-    dropped = options.names("drop_secret")
-    _known(site, dropped)
-    lost = would_be_lost(held.names, site.made.secrets.all(), site.built.held.values, dropped)
-    if lost:
-        raise PyinfraError(
-            f"secrets.env on {site.name} holds {', '.join(lost)}, the controller does not;"
-            f" export it or --data drop_secret={','.join(lost)}"
-        )
-
-
-def _known(site: Site, dropped: Collection[str]) -> None:
-    """A name to drop is wanted by the topology or still held by a machine of this run; any other is mistyped."""
-    if not dropped:
-        return
-    machines = site.topology.machines
-    known = {each for name in machines for each in derived.secret_names(site.topology, name).all()}
-    for reached in host.state.active_hosts:
-        known.update(reached.get_fact(SecretNames, f"{machines[reached.data.machine].root}/secrets.env").names)
-    for name in dropped:
-        if name not in known:
-            there = ", ".join(sorted(known)) or "none"
-            raise PyinfraError(f"--data drop_secret={name}: no machine has such a secret; there are: {there}")
-
-
 def _folders(site: Site) -> None:
     owner = site.machine.owner
     shared = f"{owner.split(':')[0]}:{site.group}" if site.group else owner
@@ -120,19 +87,8 @@ def _folders(site: Site) -> None:
             continue
         belongs = shared if part.startswith("router") else owner
         path = f"{site.root}/{part}".rstrip("/")
-        directory(name=f"Folder {path}", path=path, mode=mode, owner=belongs)
-
-
-def _secrets(site: Site) -> None:
-    held = site.built.held
-    for name in site.made.secrets.all():
-        if name in held.sources:
-            host.log(f"{name}: from {held.sources[name]}")
-    try:
-        text = env.secrets_env(held.plain(), site.made.secrets.all())
-    except env.EnvFileError as error:
-        raise PyinfraError(str(error)) from None
-    text_file(name="Secrets", path=site.secrets_file, text=text, mode="600", owner=site.machine.owner, secret=True)
+        # machines with different roots do this together, under one name
+        directory(name=f"Folder {part or 'of everything'}", path=path, mode=mode, owner=belongs)
 
 
 def _supervisor(site: Site) -> None:

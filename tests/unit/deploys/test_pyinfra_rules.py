@@ -59,6 +59,23 @@ def test_every_operation_call_has_a_name(path: Path) -> None:
     assert unnamed == []
 
 
+ONE_MACHINE = ("experiment.py", "multiplexer.py")  # their operations are never another machine's too
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOYS.glob("*.py")), ids=lambda path: path.name)
+def test_no_name_holds_what_differs_from_machine_to_machine(path: Path) -> None:
+    """Machines do an operation together under one of their names: a plan and a run could name it by another's root."""
+    named = [key.value for call in calls(tree(path)) for key in call.keywords if key.arg == "name"]
+    own = [
+        place(path, word)
+        for value in named
+        for word in ast.walk(value)
+        if (isinstance(word, ast.Attribute) and word.attr in ("root", "owner", "machine"))
+        or (isinstance(word, ast.Name) and word.id in ("root", "path", "folder"))
+    ]
+    assert own == [] or path.name in ONE_MACHINE
+
+
 @pytest.mark.parametrize("path", sorted(DEPLOYS.glob("*.py")), ids=lambda path: path.name)
 def test_operations_are_looped_by_pyinfras_own_loop_and_never_chosen_in_an_expression(path: Path) -> None:
     """P3: an operation is known by its place in the code and its turn in `host.loop`."""
