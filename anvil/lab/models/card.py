@@ -20,9 +20,12 @@ BENCHMARKS = {
 CODING = ("SWE-bench Verified", "LiveCodeBench", "HumanEval", "Aider-Polyglot")
 
 _NUMBER = re.compile(r"(?<![\w.@/-])\d+(?:\.\d+)?(?![\w@/]|[.-]\d|-\w)")
-_SCORE_CELL = re.compile(r"[*_~\s]*(\d+(?:\.\d+)?)\s*%?[*_~\s]*")
-_FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
-_THINKS = re.compile(r"(?:think|reason)\w*[^.\n]{0,60}\bby default|by default[^.\n]{0,60}(?:think|reason)", re.I)
+# Each in time linear in the text: anybody can publish a card.
+_SCORE_CELL = re.compile(r"[*_~\s]*+(\d+(?:\.\d+)?)\s*+%?[*_~\s]*+")
+_FRONT = re.compile(r"\A---[^\S\n]*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
+_THINKS = re.compile(r"(?:think|reason)\w{0,20}[^.\n]{0,60}\bby default|by default[^.\n]{0,60}(?:think|reason)", re.I)
+_KEY = re.compile(r"([A-Za-z_]+):(.*)")
+_ENTRY = re.compile(r"\s*-\s+(\S.*)")
 _NOT = re.compile(r"\b(?:not|non|no|disabled?|off|without)\b", re.I)
 _SAMPLING = re.compile(r"temperature\W{0,6}(?:of |to )?\d", re.I)
 _CONTEXT = re.compile(r"context(?: length| window| size)?\D{0,40}(\d[\d,]*)\s?(k\b|tokens)?", re.I)
@@ -67,12 +70,12 @@ def _front(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     open_key = ""
     for line in text.splitlines():
-        if match := re.fullmatch(r"([A-Za-z_]+):\s*(.*?)\s*", line):
+        if match := _KEY.fullmatch(line):
             open_key = match[1]
-            if match[2]:
-                found.setdefault(open_key, match[2].strip("'\"[] ").partition(",")[0].strip("'\" "))
-        elif match := re.fullmatch(r"\s*-\s+(.+?)\s*", line):
-            found.setdefault(open_key, match[1].strip("'\""))
+            if value := match[2].strip():
+                found.setdefault(open_key, value.strip("'\"[] ").partition(",")[0].strip("'\" "))
+        elif match := _ENTRY.fullmatch(line):
+            found.setdefault(open_key, match[1].strip().strip("'\""))
     return found
 
 

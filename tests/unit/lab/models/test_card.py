@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
 import pytest
 
@@ -82,3 +84,19 @@ def test_a_failing_hub_means_no_card() -> None:
 
     with fetcher({}, httpx.MockTransport(down)) as client:
         assert readme(client, "a/b") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"| HumanEval | 5{' ' * 50_000}x |",
+        "---" + "\n" * 50_000,
+        f"---\na: x{' ' * 50_000}y\n---\n",
+        f"---\na:\n- x{' ' * 50_000}y\n---\n",
+        "think" * 10_000,
+    ],
+)
+def test_a_card_made_to_be_slow_is_read_at_once(text: str) -> None:
+    started = time.process_time()
+    assert card(text).benchmarks == {}
+    assert time.process_time() - started < 1
