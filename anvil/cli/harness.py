@@ -12,7 +12,18 @@ import click
 from anvil.cli import harness_render, topology_file
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED
-from anvil.cli.harness_change import Outcome, changed, exports, paths, report, say, settle, show_document, tell
+from anvil.cli.harness_change import (
+    Outcome,
+    changed,
+    exports,
+    make_folder,
+    paths,
+    report,
+    say,
+    settle,
+    show_document,
+    tell,
+)
 from anvil.cli.harness_router import ask, decoded
 from anvil.cli.harness_validate import validate
 from anvil.cli.listing import Group
@@ -94,7 +105,7 @@ def apply(
     for path, file in paths(client, answer, options["home"]):
         original, change = changed(client, file, path, options)
         if mkdir and change.text is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         outcomes.append(settle(path, original, change, as_json=as_json))
     in_files = any(name in file.text for name in answer.env for file in answer.files)
     say([*answer.notes, *([] if in_files else exports(answer))])

@@ -13,6 +13,7 @@ from msgspec import Struct
 from anvil.cli import harness_file
 from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, USAGE
+from anvil.cli.harness_place import place
 from anvil.cli.harness_router import Answer
 from anvil.harness.joining import Joined, joined
 from anvil.harness.json5_document import parse
@@ -36,7 +37,7 @@ def paths(client: str, answer: Answer, home: Path | None) -> list[tuple[Path, Fi
     if not all(file.path.startswith("~/") for file in answer.files):
         show_document(answer)
         raise stop(f"{client} has no file to change: do the above by hand", USAGE)
-    return [((home or Path.home()) / file.path[2:], file) for file in answer.files]
+    return [(place(client, file.path, home), file) for file in answer.files]
 
 
 def changed(client: str, file: File, path: Path, options: dict[str, Any]) -> tuple[bytes | None, Joined]:
@@ -78,6 +79,13 @@ def settle(path: Path, original: bytes | None, change: Joined, *, as_json: bool)
     backup = _write(path, original, change.text)
     click.echo(f"{path} written" + (f", before: {backup}" if backup else ""), err=as_json)
     return Outcome(str(path), False, True, str(backup) if backup else None, change.notes)
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        harness_file.make_folder(folder)
+    except OSError as error:
+        raise stop(f"{folder} cannot be made: {error.strerror}", FAILED) from None
 
 
 def _write(path: Path, original: bytes | None, text: str) -> Path | None:

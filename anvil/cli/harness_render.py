@@ -85,7 +85,7 @@ def _whole(file: File) -> Joined:
 
 def _parent(path: Path, mkdir: bool) -> None:
     if mkdir:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        harness_change.make_folder(path.parent)
     elif not path.parent.is_dir():
         raise stop(f"{path.parent}: no such folder; create it or give --mkdir", USAGE)
 

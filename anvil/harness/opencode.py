@@ -36,6 +36,7 @@ def render(router: Router, version: str) -> Document:
 def _row(model: Model) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": title(model.id),
+        "reasoning": True,  # without it a chosen variant sends no reasoning_effort
         "limit": {"context": model.context_window, "output": model.max_output_tokens},
     }
     if "image" in model.input:

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from anvil.cli import harness_file
 from anvil.cli.harness import harness
+from anvil.cli.harness_place import MOVED
 from anvil.harness import HARNESSES
 from tests.router.conftest import config_toml, start_router, tier_toml
 from tests.unit.topology.example import EXAMPLE
@@ -36,6 +37,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ANVIL_ROUTER_TOKEN", TOKEN)
+    for moved in (name for places in MOVED.values() for name, _ in places):
+        monkeypatch.delenv(moved, raising=False)
     monkeypatch.delenv("ANVIL_ROUTER_URL", raising=False)
     monkeypatch.delenv("ANVIL_TOPOLOGY", raising=False)
 
@@ -95,6 +98,34 @@ def test_show_prints_the_text_and_how_to_export(url: str) -> None:
     assert 'export OPENAI_API_KEY="${ANVIL_ROUTER_TOKEN}"' in shown.stderr
     document = json.loads(run("show", "pi", "--url", url, "--json").stdout)
     assert document["harness"] == "pi"
+
+
+def test_a_moved_client_is_configured_where_it_looks(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = tmp_path / "moved here"
+    monkeypatch.setenv("CODEX_HOME", str(moved))
+    assert run("apply", "codex", "--url", url).exit_code == 1
+    assert run("apply", "codex", "--url", url, "--mkdir").exit_code == 0
+    assert tomllib.loads((moved / "config.toml").read_text())["model_provider"] == "anvil"
+    assert not (tmp_path / ".codex").exists()
+    assert run("check", "codex", "--url", url, "--home", str(tmp_path)).exit_code == 1
+
+
+def test_a_folder_that_cannot_be_made_is_said(url: str, tmp_path: Path) -> None:
+    (tmp_path / ".pi").write_text("a file")
+    result = run("apply", "pi", "--url", url, "--mkdir")
+    assert result.exit_code == 1
+    assert str(tmp_path / ".pi") in result.stderr
+
+
+def test_a_file_marked_read_only_is_left_alone(url: str, tmp_path: Path) -> None:
+    file = tmp_path / ".claude/settings.json"
+    file.parent.mkdir()
+    file.write_text("{}")
+    file.chmod(0o444)
+    result = run("apply", "claude-code", "--url", url)
+    assert result.exit_code == 1
+    assert f"{file} cannot be written: it is read-only" in result.stderr
+    assert [each.name for each in file.parent.iterdir()] == ["settings.json"]
 
 
 def test_apply_keeps_the_rest_backs_up_and_settles(url: str, tmp_path: Path) -> None:

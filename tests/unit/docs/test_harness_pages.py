@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from anvil.cli import COMMANDS
 from anvil.cli.harness import harness
+from anvil.cli.harness_place import MOVED
 from anvil.harness import HARNESSES
 from tests.router.conftest import config_toml, start_router, tier_toml
 from tests.unit.topology.example import ROOT
@@ -40,7 +41,8 @@ def home(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ANVIL_ROUTER_URL", url)
-    for name in ("ANVIL_ROUTER_TOKEN", "ANVIL_TOPOLOGY"):
+    moved = [variable for places in MOVED.values() for variable, _ in places]
+    for name in ("ANVIL_ROUTER_TOKEN", "ANVIL_TOPOLOGY", *moved):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 

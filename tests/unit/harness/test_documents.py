@@ -109,7 +109,11 @@ def test_opencode() -> None:
     provider = found["provider"]["anvil"]
     assert provider["npm"] == "@ai-sdk/openai-compatible"
     assert provider["options"] == {"baseURL": f"{URL}/v1", "apiKey": "{env:ANVIL_ROUTER_TOKEN}"}
-    assert provider["models"]["planning"] == {"name": "Planning", "limit": {"context": 131_072, "output": 32_000}}
+    assert provider["models"]["planning"] == {
+        "name": "Planning",
+        "reasoning": True,
+        "limit": {"context": 131_072, "output": 32_000},
+    }
 
 
 def test_pi() -> None:
