@@ -255,7 +255,7 @@ class Attempt:
         except (GateFault, BadAnswer, AttemptFailed) as error:
             await self._break_off(gate, error.fault)
         except DeadlineReached:
-            if not gate.committed:
+            if not self.exchange.committed:
                 raise
             await self._break_off(gate, Fault("unavailable", "deadline"))
         except CallerGone:
@@ -353,7 +353,7 @@ class Attempt:
     async def _break_off(self, gate: Gate, fault: Fault) -> None:
         if not self.entry.prompt_tokens:  # what was generated before the end costs, served or not
             self._account(gate.usage, gate.words.count)
-        if not gate.committed:
+        if not self.exchange.committed:  # the gate may have opened, but only bytes that left bind us to this tier
             raise AttemptFailed(fault)
         with contextlib.suppress(CallerGone):
             await self.exchange.outlet.send(gate.abort(fault, self.runtime.config.exhaustion_status))

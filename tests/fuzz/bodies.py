@@ -119,6 +119,14 @@ def _has(holder: Any, step: Any) -> bool:
 
 
 @st.composite
+def changed(draw: st.DrawFn, value: Any) -> Any:
+    """A JSON value with one of its parts exchanged, taken out, doubled or wrapped."""
+    made = copy.deepcopy(value)
+    _change(draw, made)
+    return made
+
+
+@st.composite
 def body(draw: st.DrawFn, dialect: str) -> bytes:
     """One request body for the dialect: usually JSON, often valid, sometimes neither."""
     made = copy.deepcopy(draw(st.sampled_from(SAMPLES[dialect])))

@@ -22,7 +22,7 @@ from tests.router.wire.meaning import Said
 
 MANY = os.environ.get("WIRE_EXAMPLES")
 quick = settings(
-    max_examples=int(MANY or 70), deadline=None, derandomize=not MANY, database=None,
+    max_examples=int(MANY or 40), deadline=None, derandomize=not MANY, database=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 

@@ -112,8 +112,8 @@ class Tier:
             playing.cancel()
             return False
         watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        if script.reset:
+        await asyncio.gather(watching, playing, return_exceptions=True)
+        if script.reset and not writer.is_closing():
             sock = writer.get_extra_info("socket")
             sock.setsockopt(1, 13, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # SO_LINGER 0: a reset, not a close
         return not (script.close or script.reset)

@@ -76,7 +76,9 @@ def read_block(item: Raw) -> Text | Reasoning | ToolCall | Opaque:
         return Reasoning(text_of(fields, "thinking"), text_of(fields, "signature") or None)
     if kind == "redacted_thinking":
         return Reasoning("", redacted=text_of(fields, "data"))
-    return Opaque(kind or "unknown", bytes(item))
+    if not kind:
+        raise malformed("content block without a type")
+    return Opaque(kind, bytes(item))
 
 
 def tool_call(fields: dict[str, Raw], streamed: str = "") -> ToolCall:

@@ -219,6 +219,8 @@ class StreamReader:
             block.pieces.append(text_of(fields, "signature"))
         elif kind == "tool_use":
             out.append(ToolOpen(event.index))
+        elif not kind:
+            raise malformed("content block without a type")
         elif kind != "redacted_thinking":
             self._frame(block, payload)
         self._after_text = False
@@ -246,7 +248,7 @@ class StreamReader:
             out.append(ReasoningDone(redacted=text_of(block.fields, "data")))
         else:
             self._frame(block, payload)
-            out.append(OpaqueDone(Opaque(kind or "unknown", _whole(block)), block.frames))
+            out.append(OpaqueDone(Opaque(kind, _whole(block)), block.frames))
 
     def _frame(self, block: _Block, payload: bytes) -> None:
         block.frames.append(payload)

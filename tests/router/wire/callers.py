@@ -160,7 +160,9 @@ def _messages_block(block: dict[str, Any]) -> Block:
     if block["type"] == "thinking":
         assert isinstance(block["signature"], str)
         return Block("reasoning", block["thinking"])
-    assert block["type"] == "tool_use"
+    if block["type"] != "tool_use":
+        assert block["type"]  # a kind of its own, passed on as it came
+        return Block("other")
     assert isinstance(block["input"], dict)
     assert block["id"]
     return Block("call", name=block["name"], arguments=block["input"], id=block["id"])
@@ -237,9 +239,8 @@ def _messages_delta(delta: dict[str, Any], block: dict[str, Any], pieces: list[s
     elif kind == "signature_delta":
         assert block["type"] == "thinking"
         block["signature"] += delta["signature"]
-    else:
-        assert kind == "input_json_delta"
-        assert block["type"] == "tool_use"
+    elif kind == "input_json_delta":
+        assert block["type"] not in ("text", "thinking")
         pieces.append(delta["partial_json"])
 
 

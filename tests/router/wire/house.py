@@ -1,4 +1,7 @@
-"""A router in front of one tier a dialect; every preset is ``<dialect>-allow`` or ``<dialect>-verify``."""
+"""A router in front of one tier a dialect; every preset is ``<dialect>-allow`` or ``<dialect>-verify``.
+
+With ``-backed`` after it a second tier, which always answers, stands behind the first.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tests.router import tier as t
 from tests.router.conftest import Running, config_toml, start_router, tier_toml
-from tests.router.faults import DIALECTS, PATIENT
+from tests.router.faults import BACKUP, DIALECTS, PATIENT
 from tests.router.wire.meaning import TOOLS
 
 CAP = 4096  # of the Messages caller, who must name one
@@ -44,7 +47,10 @@ class House:
 def house(folder: Path) -> Iterator[House]:
     tiers = {dialect: t.Tier(t.auto()).start() for dialect in DIALECTS}
     tables = [tier_toml(d, tier.url, dialect=d, role="fast", timeout=10) for d, tier in tiers.items()]
+    backup = t.Tier(t.auto(BACKUP)).start()
+    tables.append(tier_toml("backup", backup.url, context_limit=65536, role="heavy"))
     presets = {f"{dialect}-{kind}": [dialect] for dialect in DIALECTS for kind in _CLASSES}
+    presets |= {f"{name}-backed": [*pool, "backup"] for name, pool in presets.items()}
     text = config_toml(*tables, presets=presets, router=PATIENT) + "[router.preset_classes]\n"
     text += "".join(f'{name} = "{_CLASSES[name.split("-")[1]]}"\n' for name in presets)
     running = start_router(folder, text)
@@ -52,7 +58,7 @@ def house(folder: Path) -> Iterator[House]:
         yield House(running, tiers)
     finally:
         running.stop(expect=None)
-        for tier in tiers.values():
+        for tier in (*tiers.values(), backup):
             tier.stop()
 
 

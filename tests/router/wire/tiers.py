@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.router.wire.meaning import Block, Said, Usage
 
 _ODD = st.booleans()
+_TYPE = re.compile(rb'"type": ?"([a-z_]+)"')
 
 
 def _one(draw: st.DrawFn, *values: Any) -> Any:
@@ -287,8 +289,8 @@ def sse(draw: st.DrawFn, events: list[bytes], *, named: bool) -> bytes:
     out = []
     for event in events:
         lines = [b"data:" + event if tight else b"data: " + event]
-        if named and event.startswith(b"{"):
-            lines.insert(0, b"event: " + json.loads(event)["type"].encode())
+        if named and (name := _TYPE.search(event)):
+            lines.insert(0, b"event: " + name[1])
         extra = draw(
             st.sampled_from([[], [], [], [b": comment"], [b"id: 7"], [b"retry: 100"], [b":"], [b"x: y"], [b""]])
         )
