@@ -56,7 +56,7 @@ def _click_main() -> None:
             except KeyboardInterrupt:  # click itself would make it exit code 1
                 raise SystemExit(INTERRUPTED) from None
             except OSError as error:
-                raise failed(error) from None
+                raise failed(error, ctx.invoked_subcommand) from None
 
         def list_commands(self, ctx: click.Context) -> list[str]:
             return sorted(COMMANDS)

@@ -34,13 +34,15 @@ def bootstrap(folder: Path, out: Path, mapped: tuple[str, ...], force: bool, mkd
     from anvil.lab import bootstrap as replaying
     from anvil.lab.evaluation import profile_file
     from anvil.lab.evaluation.folder import BadEvaluation
-    from anvil.lab.writing import WriteRefused, write_whole
+    from anvil.lab.writing import WriteFailed, WriteRefused, write_whole
 
     try:
         rows = replaying.rows(folder, {**replaying.TIERS, **pairs("--map", mapped)})
         data = profile_file.encode(rows, "replay")
         if not (out.is_file() and out.read_bytes() == data):
             write_whole(out, data, force=force, mkdir=mkdir)
+    except WriteFailed as error:
+        raise stop(error, FAILED) from None
     except (BadEvaluation, WriteRefused, BadPair, OSError) as error:
         raise stop(error) from None
     if as_json:

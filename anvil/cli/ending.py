@@ -9,16 +9,17 @@ from typing import IO, Any
 import click
 
 from anvil.cli.exit_codes import FAILED, USAGE
+from anvil.lab.writing import WriteFailed
 
 
 class Ended(click.ClickException):
     """Every line of the message goes to stderr behind the command's name, nothing to stdout."""
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int, command: str | None = None) -> None:
         super().__init__(message)
         self.exit_code = code  # type: ignore[misc] # click reads it from the instance, and declares it on the class
         context = click.get_current_context(silent=True)  # gone by the time click shows it
-        path = context.command_path if context else "anvil"
+        path = command or (context.command_path if context else "anvil")
         self._name = path if path.split()[0] == "anvil" else f"anvil {path}"
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -38,8 +39,11 @@ def unauthorized(token_env: str) -> click.ClickException:
     return stop(f"the router wants a token: set {token_env}, or name another variable with --token-env", FAILED)
 
 
-def failed(error: OSError) -> Exception:
-    """The same without a traceback; a reader that had enough (EPIPE) is left to click, which ends silently."""
+def failed(error: OSError, command: str | None = None) -> Exception:
+    """The same without a traceback; a reader that had enough (EPIPE) is left to click, which ends silently.
+
+    ``command`` is what ran, where its context is gone."""
     if error.errno == errno.EPIPE:
         return error
-    return stop(f"{error.filename or 'a file'}: {error.strerror or error}", FAILED)
+    said = str(error) if isinstance(error, WriteFailed) else f"{error.filename or 'a file'}: {error.strerror or error}"
+    return Ended(said, FAILED, command)

@@ -16,7 +16,7 @@ from anvil.cli.ending import stop
 from anvil.cli.exit_codes import FAILED, INTERRUPTED
 from anvil.lab.endpoint import Asked, Endpoint, resolve
 from anvil.lab.preflight.families import without_thinking
-from anvil.lab.writing import WriteRefused, write_whole
+from anvil.lab.writing import WriteFailed, WriteRefused, write_whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Value = TypeVar("Value")
@@ -70,8 +70,8 @@ def write(path: Path, content: bytes, *, force: bool, mkdir: bool) -> None:
     """Put a result into its file; what cannot be written exits 1."""
     try:
         write_whole(path, content, force=force, mkdir=mkdir)
-    except (OSError, WriteRefused) as problem:
-        raise stop(f"{path}: {problem}", FAILED) from None
+    except (WriteFailed, WriteRefused) as problem:
+        raise stop(problem, FAILED) from None
 
 
 def document(report: msgspec.Struct | dict[str, Any]) -> bytes:

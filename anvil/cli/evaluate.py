@@ -39,7 +39,7 @@ def grade(folder: Path, out: Path | None, force: bool, as_json: bool) -> None:
     """Grade one evaluation folder: structure of plans, averages and agreement of its judges. Calls no model."""
     from anvil.lab.evaluation.folder import BadEvaluation
     from anvil.lab.grading import results
-    from anvil.lab.writing import WriteRefused, check_target, write_whole
+    from anvil.lab.writing import WriteFailed, WriteRefused, check_target, write_whole
 
     folder = folder.resolve()
     target = out or folder.parent / "results"
@@ -50,6 +50,8 @@ def grade(folder: Path, out: Path | None, force: bool, as_json: bool) -> None:
             check_target(file, force=force, mkdir=True)
         for file, data in new.items():
             write_whole(file, data, force=force, mkdir=True)
+    except WriteFailed as error:
+        raise stop(error, FAILED) from None
     except (BadEvaluation, WriteRefused, OSError) as error:
         raise stop(error) from None
     structures, totals = _summary(found)

@@ -283,7 +283,7 @@ def _written(given: dict[str, Any], text: str) -> list[Path]:
             given["out"], text, folder.hosts(given["out"] / "topology.toml", alone), mkdir=given["mkdir"]
         )
     except (WriteRefused, OSError) as error:
-        raise stop(f"{given['out']}: {error}", FAILED) from None
+        raise stop(error, FAILED) from None
 
 
 # ----------------------------------------------------------------------------------------------------- what is told

@@ -124,7 +124,7 @@ def index_(
         try:
             new = index.write(out, made)
         except (WriteRefused, OSError) as error:
-            raise stop(f"{out}: cannot be written: {error}", FAILED) from None
+            raise stop(error, FAILED) from None
     if as_json:
         document(index.SCHEMA, {"models": [_json(row) for row in made], "new": new, "out": str(out)})
         return

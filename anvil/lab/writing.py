@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -11,13 +13,34 @@ class WriteRefused(Exception):
     """The target may not be written; the sentence names it and the flag that allows it. Nothing was written."""
 
 
+class WriteFailed(OSError):
+    """It was tried and failed, as on a full disk; the sentence names the file. What stood there before stands."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: cannot be written: {self.strerror}"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Failures of writing inside name ``path``: the system says the name of a temporary file, or none."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteFailed(error.errno, error.strerror or str(error), str(path)) from None
+
+
 def write_whole(path: Path, data: bytes, *, force: bool = False, mkdir: bool = False) -> None:
     """Put ``data`` at ``path`` in one step: temporary file beside it, fsync, rename (lab contract 1).
 
-    Raises WriteRefused when the parent is missing (allow with ``mkdir``) or the file exists (``force``); OSError.
+    Raises WriteRefused when the parent is missing (allow with ``mkdir``) or the file exists (``force``); WriteFailed.
     """
     check_target(path, force=force, mkdir=mkdir)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     new = Path(name)
     try:

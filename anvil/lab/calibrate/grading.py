@@ -11,10 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from anvil.lab.calibrate.answers import Answer, Failure, Say
+from anvil.lab.calibrate.plan import progress_of
 from anvil.lab.evaluation.cases import Case
 from anvil.lab.judge import Judge, JudgeFailed, Sample, family
 from anvil.lab.judge.family import SelfJudgement
 from anvil.lab.locking import alone
+from anvil.lab.writing import naming
 
 # A judge that fails this often in a row is down: more calls would only cost time.
 GIVE_UP_AFTER = 3
@@ -50,7 +52,8 @@ class Progress:
     def held(cls, out: Path, judge: str) -> Iterator[Progress]:
         """The progress of ``out``, for this run alone. Raises Busy when another one writes it, OSError."""
         found = cls(out, judge)
-        found.file.touch()
+        with naming(found.file):
+            found.file.touch()
         with alone(found.file):
             try:
                 yield found
@@ -59,7 +62,7 @@ class Progress:
                     found.discard()
 
     def __init__(self, out: Path, judge: str) -> None:
-        self.file = file_of(out)
+        self.file = progress_of(out)
         self._judge = judge
         self.grades: dict[tuple[str, str, str], Graded] = {}
 
@@ -81,7 +84,7 @@ class Progress:
 
     def add(self, grade: Graded) -> None:
         self.grades[grade.key] = grade
-        with self.file.open("ab") as file:
+        with naming(self.file), self.file.open("ab") as file:
             file.write(b"\n" + msgspec.json.encode(grade) if _torn(self.file) else msgspec.json.encode(grade))
             file.write(b"\n")
             file.flush()
@@ -89,11 +92,6 @@ class Progress:
 
     def discard(self) -> None:
         self.file.unlink(missing_ok=True)
-
-
-def file_of(out: Path) -> Path:
-    """Where the progress of a candidate is kept."""
-    return out.with_name(out.name + ".progress.jsonl")
 
 
 def _torn(file: Path) -> bool:

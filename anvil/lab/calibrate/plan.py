@@ -102,6 +102,11 @@ def _live(config: RouterConfig, path: Path) -> tuple[list[Row], Path | None]:
         raise Refused(f"router.profile_path: {file}: {error.strerror or error}") from None
 
 
+def progress_of(out: Path) -> Path:
+    """Where the progress of a candidate is kept."""
+    return out.with_name(out.name + ".progress.jsonl")
+
+
 def _check_outputs(asked: Asked) -> None:
     if asked.generate_only is not None:
         _check_folder(asked.generate_only, asked)
@@ -109,7 +114,9 @@ def _check_outputs(asked: Asked) -> None:
     if asked.out is None:
         raise Refused("--out FILE is missing: the candidate profile is written there")
     try:
-        check_target(asked.out, force=asked.force or asked.resume, mkdir=asked.mkdir)
+        # an unfinished run's own candidate may be there; a finished one is not written over
+        unfinished = asked.resume and progress_of(asked.out).is_file()
+        check_target(asked.out, force=asked.force or unfinished, mkdir=asked.mkdir)
     except WriteRefused as error:
         raise Refused(f"--out: {error}") from None
 

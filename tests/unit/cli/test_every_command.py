@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,35 @@ def test_a_refusal_is_one_line_with_the_commands_name(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bootstrap", "--replay", str(ROOT / "tests/corpus/evals"), "--out", "x.json"],
+        ["check", "--config", str(ROOT / "anvil/router/shipped/local.toml"), "--profile-out", "x.json"],
+        ["eval", "grade", str(ROOT / "tests/corpus/evals/2026-06-20-planning-capability"), "--out", "."],
+        ["recipes", "share", "x.json", "--registry", str(ROOT / "inventory/recipes.toml")],
+        ["usage", "--logs", "logs", "--out", "x.json"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_full_disk_is_one_line_with_the_file_and_exit_1(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it: without a name
+
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/s.jsonl").write_text('{"type":"assistant","message":{"usage":{"output_tokens":1}}}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", full)
+    assert run(monkeypatch, *words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"anvil {words[0]}")
+    assert ".json: " in line or ".csv: " in line
+    assert "No space left on device" in line
+    assert [each.name for each in tmp_path.iterdir()] == ["logs"]
+
+
 def test_every_command_knows_json_but_those_that_serve() -> None:
     without = set()
     for path in ALL:
@@ -166,7 +196,7 @@ def test_a_file_that_cannot_be_written_is_no_traceback(
     monkeypatch.setattr(writing, "write_whole", full)
     assert run(monkeypatch, "check", "--config", str(router), "--profile-out", str(tmp_path / "x")) == 1
     told = capsys.readouterr()
-    assert told.err == "anvil: profile.json: No space left on device\n"
+    assert told.err == "anvil check: profile.json: No space left on device\n"
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])

@@ -12,6 +12,7 @@ import pytest
 
 from anvil.lab.calibrate import grading, outputs
 from anvil.lab.calibrate import run as calibrating
+from anvil.lab.calibrate.plan import progress_of
 from anvil.lab.evaluation import ask
 from anvil.lab.locking import alone
 from anvil.router import config as configuration
@@ -69,7 +70,7 @@ def test_a_candidate_has_one_row_a_class_with_verdict_and_fingerprint(house: Hou
     ]
     assert all((r.fingerprint, r.source_evals, r.model_label) == (digest, ["live"], "small-model") for r in rows)
     assert rows[0].reasoning == {"chat_template_kwargs": {"enable_thinking": False}}
-    assert not grading.file_of(house.out).exists()
+    assert not progress_of(house.out).exists()
     assert "small/chat: allow 1.00" in result.stdout
     assert result.stdout.splitlines()[-1].startswith(
         "next: pyinfra inventory/hosts.py deploy/promote.py --data profile="
@@ -152,7 +153,7 @@ def test_resume_asks_neither_tier_nor_judge_twice(house: House) -> None:
     assert first.exit_code == 1
     assert "planning/one: not graded, skipped" in first.stderr
     assert [row.work_class for row in house.rows()] == ["chat"]
-    with grading.file_of(house.out).open("a") as file:
+    with progress_of(house.out).open("a") as file:
         file.write('{"torn')
     house.judge.replies(reply(3, 4, 4, 4, 4))
     second = house.calibrate("--resume")
@@ -162,6 +163,15 @@ def test_resume_asks_neither_tier_nor_judge_twice(house: House) -> None:
         ("planning", "allow-with-verify"),
     ]
     assert (len(house.small.seen), len(house.judge.calls)) == (3, 3)
+
+
+def test_resume_writes_over_no_finished_candidate(house: House) -> None:
+    assert house.calibrate().exit_code == 0
+    before = house.out.read_bytes()
+    calls = len(house.judge.calls)
+    again = house.calibrate("--resume")
+    assert (again.exit_code, "--force" in again.stderr) == (2, True)
+    assert (house.out.read_bytes(), len(house.judge.calls)) == (before, calls)
 
 
 def test_resume_measures_again_what_is_not_the_same_any_more(house: House) -> None:
