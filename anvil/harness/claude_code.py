@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from anvil.harness.json5_document import dumped
 from anvil.harness.model import Document, File, Harness, Router
 
 PATH = "~/.claude/settings.json"
+_STRONGER = (
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_API_KEY",
+    *map("CLAUDE_CODE_USE_{}".format, ("BEDROCK", "VERTEX", "FOUNDRY")),
+)
 
 
 def render(router: Router, version: str) -> Document:
@@ -31,6 +39,15 @@ def render(router: Router, version: str) -> Document:
             f"apiKeyHelper reads {router.token_env} from the environment that starts Claude Code.",
             "Instead of the file, the variables of env may be exported in a shell.",
         ),
+    )
+
+
+def conflicts(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What stands in the operator's own file and keeps Claude Code from the router or from its token (measured)."""
+    env = settings.get("env")
+    found = [name for name in _STRONGER if isinstance(env, Mapping) and env.get(name)]
+    return tuple(
+        f"WARN env.{name} stays in the file, and Claude Code may use it in place of ours: take it out" for name in found
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from anvil.harness import openclaw, openclaw_merge, toml_edit, toml_text
+from anvil.harness import claude_code, openclaw, openclaw_merge, toml_edit, toml_text
 from anvil.harness.json5_document import decoded, dumped, parse, same
 from anvil.harness.json5_edit import written
 from anvil.harness.masking import masked
@@ -45,7 +45,8 @@ def _json(name: str, file: File, current: bytes, options: Options, rewrite: bool
         wanted, found = openclaw_merge.merge(document, file.content, options=options)
         notes = tuple(map(str, found))
     else:
-        wanted, notes = deep(document, file.content, file.owns), ()
+        wanted = deep(document, file.content, file.owns)
+        notes = claude_code.conflicts(wanted) if name == claude_code.HARNESS.name else ()
     text = None if document and same(document, wanted) else written(current, wanted, rewrite=rewrite)
     before = _shown(document, file.content) if current.strip() else ""
     return Joined(text, before, _shown(wanted, file.content), notes)

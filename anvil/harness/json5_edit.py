@@ -42,7 +42,12 @@ def written(original: bytes, wanted: dict[str, Any], *, rewrite: bool = False) -
         return new
     if lost and not rewrite:
         raise CommentsLost(lost[0])
-    return dumped(wanted)
+    return dumped(wanted).replace("\n", _newline(text))
+
+
+def _newline(text: str) -> str:
+    """Windows' own where the text has no other."""
+    return "\r\n" if text.count("\r\n") == text.count("\n") > 0 else "\n"
 
 
 def _edited(text: str, current: dict[str, Any], wanted: dict[str, Any]) -> str | None:
@@ -51,7 +56,7 @@ def _edited(text: str, current: dict[str, Any], wanted: dict[str, Any]) -> str |
     new, done = "", 0
     # A stable order: at one place, the comma comes before what it separates.
     for start, end, replacement in sorted(_edits(text, root, current, wanted), key=lambda edit: edit[:2]):
-        new, done = new + text[done:start] + replacement, end
+        new, done = new + text[done:start] + replacement.replace("\n", _newline(text)), end
     new += text[done:]
     try:
         return new if same(parse(new.encode())[0], wanted) else None

@@ -8,9 +8,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_SECRET_KEY = re.compile(
-    r"(api[-_]?key|token|secret|password|passwd|authorization|cookie|credential)s?$", re.IGNORECASE
+_WORDS = (
+    "(?:(?:api|access|secret|private|signing)[-_]?key|token|secret|password|passwd|passphrase|authorization|cookie"
+    "|credential)s?"
 )
+_SECRET_KEY = re.compile(rf"{_WORDS}$", re.IGNORECASE)
+# Where clients write a secret into a longer text: a URL, a header, an option of a command.
+_INSIDE = re.compile(
+    rf"(?P<url>//)[^/@\s]+(?=@)|(?P<scheme>\b(?:bearer|basic) +)(?!\$)\S+|(?P<option>--?[\w-]*{_WORDS}[= ])(?!\$)\S+",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(rf"--?[\w-]*{_WORDS}", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -23,8 +31,23 @@ def masked(document: Any, public: Any = None) -> Any:
         known = public if isinstance(public, Mapping) else {}
         return {key: _member(str(key), value, known.get(key)) for key, value in document.items()}
     if isinstance(document, list):
-        return [masked(item) for item in document]
-    return document
+        return [_item(item, before) for before, item in zip(["", *document], document, strict=False)]
+    return _told(document) if isinstance(document, str) and document != public else document
+
+
+def _item(item: Any, before: Any) -> Any:
+    """In the words of a command, what follows --token is one."""
+    follows = isinstance(item, str) and isinstance(before, str) and _OPTION.fullmatch(before)
+    return _hidden(item) if follows else masked(item)
+
+
+def _told(text: str) -> str:
+    return _INSIDE.sub(_shortened, text)
+
+
+def _shortened(found: re.Match[str]) -> str:
+    lead = found["url"] or found["scheme"] or found["option"]
+    return lead + _digest(found[0][len(lead) :])
 
 
 def _member(key: str, value: Any, public: Any) -> Any:
@@ -48,4 +71,8 @@ def _hidden(value: Any) -> Any:
     if value is None or (isinstance(value, str) and _PLACEHOLDER.fullmatch(value)):
         return value
     text = value if isinstance(value, str) else json.dumps(value)
+    return _digest(text)
+
+
+def _digest(text: str) -> str:
     return f"<secret {hashlib.sha256(text.encode()).hexdigest()[:8]}>"

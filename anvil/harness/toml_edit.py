@@ -140,4 +140,5 @@ def _after(text: str, end: int, line: str) -> str:
 
 
 def _newline(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
+    """Windows' own where the text has no other."""
+    return "\r\n" if text.count("\r\n") == text.count("\n") > 0 else "\n"

@@ -69,6 +69,16 @@ def test_presets_that_are_gone_leave_opencode() -> None:
     assert list(twice["provider"]["anvil"]["models"]) == ["chat"]
 
 
+@pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK"])
+def test_what_is_stronger_than_our_token_is_named(name: str) -> None:
+    result = join("claude-code", json.dumps({"env": {name: "literal-secret", "OTHER_TOKEN": "x"}}).encode())
+    (note,) = result.notes
+    assert note.startswith(f"WARN env.{name} stays")
+    assert "literal-secret" not in note
+    assert join("claude-code", (result.text or "").encode()).notes == (note,)
+    assert join("claude-code", b'{"env": {}}').notes == ()
+
+
 def test_openclaw_follows_its_own_rules() -> None:
     live = {"models": {"providers": {"anvil": {"baseUrl": "http://old/v1", "apiKey": "literal-secret"}}}}
     result = join("openclaw", json.dumps(live).encode())

@@ -97,6 +97,15 @@ def test_plain_json_is_written_plainly() -> None:
     assert written(b'\xef\xbb\xbf{"a": 1}', {"a": 2}) == '{\n  "a": 2\n}\n'
 
 
+@pytest.mark.parametrize("text", [OPERATORS, dumped(parse(OPERATORS)[0]).encode()], ids=["json5", "json"])
+def test_the_line_ends_of_windows_stay(text: bytes) -> None:
+    original = b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")
+    wanted, _ = merge(parse(original)[0], openclaw.document(FIVE))
+    new = written(original, wanted)
+    assert same(parse(new.encode())[0], wanted)
+    assert new.count("\r\n") == new.count("\n") > original.count(b"\n")
+
+
 KEYS = st.sampled_from(["a", "b", "c d", "é"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "x'\"", "a\nb", "//no", "/*no*/", "😀"]),

@@ -16,7 +16,7 @@ def digest(text: str) -> str:
 
 @pytest.mark.parametrize(
     "key", ["apiKey", "api_key", "API-KEY", "token", "botTokens", "clientSecret", "passwd", "Password", "Authorization",
-            "cookies", "credential", "accessToken"],
+            "cookies", "credential", "accessToken", "AWS_SECRET_ACCESS_KEY", "private-key", "passphrase"],
 )  # fmt: skip
 def test_secret_keys(key: str) -> None:
     assert masked({"a": [{key: "v"}]}) == {"a": [{key: digest("v")}]}
@@ -43,6 +43,30 @@ def test_other_keys_are_shown(key: str) -> None:
 )
 def test_forms_of_values(value: Any, shown: Any) -> None:
     assert masked({"apiKey": value}) == {"apiKey": shown}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgres://me:v@db/x", f"postgres://{digest('me:v')}@db/x"),
+        ("https://v@git.example/x.git", f"https://{digest('v')}@git.example/x.git"),
+        ("Authorization: Bearer v", f"Authorization: Bearer {digest('v')}"),
+        ("Bearer ${NAME}", "Bearer ${NAME}"),
+        ("tool --api-key=v --port 1", f"tool --api-key={digest('v')} --port 1"),
+        ("tool --access-token v", f"tool --access-token {digest('v')}"),
+        ("https://example.com/a@b", "https://example.com/a@b"),
+        ("me@example.com", "me@example.com"),
+        ("printenv ANVIL_ROUTER_TOKEN", "printenv ANVIL_ROUTER_TOKEN"),
+    ],
+)
+def test_secrets_inside_a_text(text: str, shown: str) -> None:
+    assert masked({"command": text}) == {"command": shown}
+
+
+def test_the_word_after_an_option_that_takes_a_secret() -> None:
+    words = ["--port", "1", "--token", "v", "--api-key", "${NAME}", "v"]
+    shown = ["--port", "1", "--token", digest("v"), "--api-key", "${NAME}", "v"]
+    assert masked({"args": words}) == {"args": shown}
 
 
 def test_every_header_is_hidden() -> None:
