@@ -90,6 +90,8 @@ def admit(head: Head, version: str, tokens: tuple[bytes, ...]) -> None:
         raise Refusal(431, "invalid_request", "headers too large", reason="framing", close=True)
     if version == "1.1" and "host" not in head.values:
         raise Refusal(400, "invalid_request", "Host header missing", reason="framing", close=True)
+    if "host" in head.doubled:  # RFC 9112 3.2: two hops could mean two hosts
+        raise Refusal(400, "invalid_request", "more than one Host header", reason="framing", close=True)
     if tokens and not authorised(head, tokens):
         raise Refusal(401, "authentication_error", "a valid token is needed", reason="auth", generic=True)
 

@@ -59,6 +59,8 @@ def parse(block: bytes) -> RequestHead:
             raise BadHead(400, "a header value with control characters")
         if known in values:
             doubled.add(known)
+            if known == "connection":  # a list: every line of it counts
+                values[known] += f",{value}"
         else:
             values[known] = value
     large = len(block) > HEADER_LINE_CAP and (len(block) > HEADERS_CAP or max(map(len, lines)) > HEADER_LINE_CAP)

@@ -120,8 +120,8 @@ class HttpRequest:
     async def body(self) -> bytes:
         """The whole body. Raises Refusal 408 when it comes too slowly; a caller that leaves cancels the task."""
         if self._missing:
-            if self.head.values.get("expect", "").lower() == "100-continue":
-                self._connection.write(_CONTINUE)
+            if self.version == "1.1" and self.head.values.get("expect", "").lower() == "100-continue":
+                self._connection.write(_CONTINUE)  # HTTP/1.0 knows no interim answers
             await self._arrival()
             if self._slow:
                 raise Refusal(408, "request_timeout", "the body came too slowly", reason="slow_body", close=True)
