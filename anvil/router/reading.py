@@ -136,8 +136,10 @@ def own_text(text: str) -> str:
     """The text without a harness's prefixes (time stamp, retry remark); "" when nothing in it is a human's own."""
     if text[:1] not in _MAY_BE_NOISE:
         return text
-    while prefix := _PREFIX.match(text):
-        text = text[prefix.end() :]
+    start = 0
+    while prefix := _PREFIX.match(text, start):
+        start = prefix.end()
+    text = text[start:]
     body = text.lstrip()
     if not body or body.startswith((_INTERNAL_CONTEXT, _BILLING)) or _only_reminders(body):
         return ""

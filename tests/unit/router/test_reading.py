@@ -182,6 +182,12 @@ def test_human_words_survive_their_prefixes(text: str, own: str) -> None:
     assert own_text(text) == own
 
 
+def test_a_text_of_prefixes_is_read_in_linear_time() -> None:
+    started = time.process_time()
+    assert own_text("[Mon 2026-11-23 06:43 UTC] " * 40_000 + "fix it") == "fix it"
+    assert time.process_time() - started < 0.5
+
+
 def test_billing_block() -> None:
     assert is_billing("x-anthropic-billing-header: cc_version=1")
     assert not is_billing("see x-anthropic-billing-header: in the docs")
