@@ -120,13 +120,14 @@ class Docker:
 def unframed(data: bytes) -> bytes:
     """Log output without the 8-byte frame heads that Docker puts before it for containers without a terminal."""
     parts = []
-    rest = data
-    while len(rest) >= _FRAME.size:
-        stream, size = _FRAME.unpack_from(rest)
-        if stream > 2 or rest[1:4] != b"\0\0\0":
+    at = 0
+    while len(data) - at >= _FRAME.size:
+        stream, size = _FRAME.unpack_from(data, at)
+        if stream > 2 or data[at + 1 : at + 4] != b"\0\0\0":
             return data
-        parts.append(rest[_FRAME.size : _FRAME.size + size])
-        rest = rest[_FRAME.size + size :]
+        at += _FRAME.size
+        parts.append(data[at : at + size])
+        at += size
     return b"".join(parts)
 
 

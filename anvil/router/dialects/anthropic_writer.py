@@ -143,10 +143,10 @@ class StreamWriter:
         if self._open == "text":
             return self._piece(text)
         # a block of blanks (some models write them before a call) would be refused when sent back as history
-        self._blank += text
-        if self._blank.isspace():
+        if text.isspace():
+            self._blank += text
             return b""
-        text, self._blank = self._blank, ""
+        text, self._blank = self._blank + text, ""
         return self._close() + self._begin_text() + self._piece(text)
 
     def _thought(self, text: str) -> bytes:
