@@ -80,12 +80,13 @@ def _docker_answers(site: Site) -> None:
 
 
 def _folders(site: Site) -> None:
-    owner = site.machine.owner
-    shared = f"{owner.split(':')[0]}:{site.group}" if site.group else owner
+    owner, group, everyone = site.machine.owner, site.group, site.everyone
+    shared = f"{owner.split(':')[0]}:{group}" if group else owner
     for part, mode, runtime in each(_FOLDERS):
         if runtime not in ("", site.machine.runtime):
             continue
         belongs = shared if part.startswith("router") else owner
+        mode = "755" if part.startswith("router") and everyone else mode
         path = f"{site.root}/{part}".rstrip("/")
         # machines with different roots do this together, under one name
         directory(name=f"Folder {part or 'of everything'}", path=path, mode=mode, owner=belongs)

@@ -18,7 +18,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from anvil.deploys import options, verdicts
+from anvil.deploys import options, secrets_file, verdicts
 from anvil.deploys.site import Site, here, owner, program, rendered, secrets_complete
 from anvil.hosts.barrier import barrier
 from anvil.hosts.compose import ComposeRuntime
@@ -71,6 +71,7 @@ def promoted() -> None:
             " --data profile=inventory goes back to the inventory"
         )
     _install(site, release, "candidate" if candidate and choice == "keep" else "inventory")
+    secrets_file.left(site)
 
 
 @deploy("Promote")
@@ -221,6 +222,7 @@ def place_of(site: Site, image: str = "") -> Place:
         health_url=service.health_url,
         container="" if site.by_process else service.container,
         group=site.group,
+        everyone=site.everyone,
     )
 
 

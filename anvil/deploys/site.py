@@ -18,6 +18,7 @@ from pyinfra.context import host
 
 from anvil.deploys import options, secrets, verdicts
 from anvil.deploys.inventory import Checked
+from anvil.hosts.basics import LoggedIn
 from anvil.hosts.compose import ComposeRuntime
 from anvil.hosts.processes import ProcessRuntime
 from anvil.hosts.services import Runtime
@@ -81,8 +82,18 @@ class Site(Struct, frozen=True):
 
     @property
     def group(self) -> str:
-        """Who must read the router's files beside their owner; ownership is left alone where the topology says so."""
-        return CONTAINER_GROUP if self.machine.owner and not self.by_process else ""
+        """Who must read the router's files beside their owner: its container's user. Only root can say so."""
+        return CONTAINER_GROUP if self._as_root and not self.by_process else ""
+
+    @property
+    def everyone(self) -> bool:
+        """Whether the router's files, which hold no secret, are readable by every user of the machine: where they have
+        no group of their own, the container's user is one of them."""
+        return not self.by_process and not self.group
+
+    @property
+    def _as_root(self) -> bool:
+        return self.machine.sudo or bool(host.get_fact(LoggedIn).root)
 
     @property
     def python(self) -> str:

@@ -38,6 +38,20 @@ class MissingAnswer(Answer, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
 
 
+class LoginAnswer(Answer, frozen=True, kw_only=True):
+    root: bool = False
+
+
+class LoggedIn(FactBase[LoginAnswer]):
+    """Whether commands run there as root, by login or by sudo."""
+
+    def command(self) -> StringCommand:
+        return captured("id -u")
+
+    def process(self, output: list[str]) -> LoginAnswer:
+        return LoginAnswer(status="ok", root=reading(output).text.strip() == "0")
+
+
 class HostBasics(FactBase[BasicsAnswer]):
     def command(self, path: str) -> StringCommand:
         return captured(_ASK, path)

@@ -17,7 +17,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from anvil.hosts.announce import announce, show_diff, wants_diff
+from anvil.hosts.announce import announce, show_diff, wants_diff, warn
 from anvil.hosts.containers import ComposeServices
 from anvil.hosts.docker import ask, classify
 from anvil.hosts.files import FileText
@@ -46,14 +46,14 @@ for file in . *; do stat -c 'kept %n %a %u %g' "$file" 2>/dev/null || stat -f 'k
 """
 # Who may read a release: the container's user by its group, nobody else; what root laid down is root's.
 _KEPT = """cd "$1" || exit 1
-chmod 750 . && chmod 640 ./* || exit 1
+chmod "$3" . && chmod "$4" ./* || exit 1
 [ "$(id -u)" != 0 ] || chown 0 . ./* || exit 1
 [ -z "$2" ] || chgrp "$2" . ./*
 """
 # Standard input: the length of what follows, then the files as base64 of a tar. In a folder of its own, because a run
 # that was cut off may still be judging there; judged by the release's own loader, then moved in whole. What the loader
 # said is kept; a refusal, a full disk and a dropped link leave nothing behind.
-_STAGE = """root=$1 id=$2 group=$3; shift 3
+_STAGE = """root=$1 id=$2 group=$3 folder=$4 file=$5; shift 5
 umask 027
 staged=$(mktemp -d "$root/releases/.$id-XXXXXXXX") || exit 1
 trap 'rm -rf "$staged"' EXIT
@@ -64,7 +64,7 @@ IFS= read -r size && cat > "$staged/.sent" || stop "the files could not be writt
 base64 -d < "$staged/.sent" > "$staged/.tar" && tar -xof "$staged/.tar" -C "$staged" ||
   stop "the files could not be written"
 rm "$staged/.sent" "$staged/.tar"
-chmod 750 "$staged" || exit 1
+chmod "$folder" "$staged" && chmod "$file" "$staged"/* || exit 1
 [ -z "$group" ] || chgrp -R "$group" "$staged" || exit 1
 for word; do
   case $word in *'{staged}'*) word="${word%%'{staged}'*}$staged${word#*'{staged}'}" ;; esac
@@ -73,7 +73,7 @@ for word; do
 done
 if ! said=$("$@" </dev/null); then printf 'REJECTED by its own loader: %s\\n' "$said" >&2; exit 1; fi
 printf '%s\\n' "$said" > "$staged/check.json" || stop "what its loader says could not be written"
-[ -z "$group" ] || chgrp "$group" "$staged/check.json" || exit 1
+chmod "$file" "$staged/check.json" && { [ -z "$group" ] || chgrp "$group" "$staged/check.json"; } || exit 1
 sync
 [ ! -e "$root/releases/$id" ] || mv "$root/releases/$id" "$staged.old" || exit 1
 mv "$staged" "$root/releases/$id" || { mv "$staged.old" "$root/releases/$id"; exit 1; }
@@ -99,10 +99,10 @@ class FilesAnswer(Answer, frozen=True, kw_only=True):
     asked_by: str = ""
     kept: dict[str, tuple[str, str, str]] = msgspec.field(default_factory=dict)
 
-    def wrongly_kept(self, group: str) -> str:
+    def wrongly_kept(self, group: str, folder: str, file: str) -> str:
         """What the release's user could not read, or another could change, as a sentence; "" = as it was laid down."""
         for name, (mode, user, owned) in self.kept.items():
-            wanted = "750" if name == "." else "640"
+            wanted = folder if name == "." else file
             if mode != wanted:
                 return f"{name}: mode {mode} -> {wanted}"
             if group.isdigit() and owned != group:
@@ -200,6 +200,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
     `validator` judges the staged folder; `{staged}` in a word stands for its path. Without a `container` the router is
     a process, asked over `health_url`. `group` owns the files, which the container's user must read; "" = left alone.
+    `everyone`: the host's other users may read them, where no group lets the container's user do so.
     `project` is the router's compose project. `holder_revision` is the wanted definition of its service `socket` where
     that one holds the published port; "" = the router publishes it itself.
     """
@@ -209,8 +210,14 @@ class Place(Struct, frozen=True, kw_only=True):
     health_url: str
     container: str = ""
     group: str = ""
+    everyone: bool = False
     project: str = ""
     holder_revision: str = ""
+
+    @property
+    def modes(self) -> tuple[str, str]:
+        """Of a release's folder and of its files."""
+        return ("755", "644") if self.everyone else ("750", "640")
 
 
 def unreached(on: Host, place: Place) -> str:
@@ -256,21 +263,42 @@ def release_staged(
     wanted = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
     held = {name: digest for name, digest in live.digests.items() if name not in _NOT_HASHED}
     if live.ok and held == wanted and VALIDATED in live.digests:
-        if not (wrong := live.wrongly_kept(place.group)):
+        if not (wrong := live.wrongly_kept(place.group, *place.modes)):
             host.noop(f"release {release} is staged")
             return
         announce(f"release {release}: {wrong}")
-        yield script(_KEPT, f"{place.folder}/releases/{release}", place.group)
+        yield script(_KEPT, f"{place.folder}/releases/{release}", place.group, *place.modes)
         return
     announce(f"release {release}: staged and validated")
     _show(place, files)
     texts = {**files, "RELEASE": f"{release}\n", "release.json": json.dumps(about, sort_keys=True) + "\n"}
     sent = _packed(texts)
-    yield script(_STAGE, place.folder, release, place.group, *place.validator, _stdin=f"{len(sent)}\n{sent}")
+    words = (place.folder, release, place.group, *place.modes, *place.validator)
+    yield script(_STAGE, *words, _stdin=f"{len(sent)}\n{sent}")
     said = _json(host.get_fact(FileText, f"{place.folder}/releases/{release}/{VALIDATED}").text)
+    for line in unserved(said):
+        host.log_styled(f"WARN {line}", fg="yellow")
     if differing := agrees(said):
         yield script(_DROP, place.folder, release)
         yield failing(f"release {release} REJECTED: its loader reads it otherwise than meant: {differing}")
+
+
+def unserved(said: Mapping[str, Any]) -> list[str]:
+    """Presets that no tier may serve whatever runs, in the loader's own words. It judges without the keys of cloud
+    tiers: a preset whose tiers lack only that is not among them."""
+    offered = said.get("presets") or {}
+    closed = {
+        preset
+        for preset in said.get("unservable") or ()
+        if all(row.get("gate") in ("denied", "metered") for row in offered.get(preset) or ())
+    }
+    told = [str(line) for line in said.get("warnings") or ()]
+    return [
+        next(
+            (line for line in told if line.startswith(f'preset "{preset}"')), f'preset "{preset}": no tier may serve it'
+        )
+        for preset in sorted(closed)
+    ]
 
 
 def _packed(texts: Mapping[str, str]) -> str:
@@ -303,6 +331,8 @@ def release_live(place: Place, release: str, owner: str, source: str) -> Command
     meant = live.config_hash == str(said.get("config_hash") or live.config_hash)
     apart = unreached(host, place) if live.ok else ""
     if state.current == release and live.release == release and meant and not apart:
+        for line in unserved(said):
+            warn(line)
         host.noop(f"release {release} is live")
         return
     running = f"release {live.release} answers" if live.ok else f"nothing answers ({live.error})"

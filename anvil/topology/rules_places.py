@@ -156,6 +156,17 @@ def _is_systems(path: str) -> bool:
     return top in _NOT_A_DISK or (inner and len(rest) == 1)
 
 
+def owners_can_be_set(topology: Topology) -> Iterator[Finding]:
+    """T12: only root gives files away; without sudo they belong to whoever logs in."""
+    for name, machine in topology.machines.items():
+        login = machine.ssh.user if machine.ssh else None
+        wanted = machine.owner.partition(":")[0]
+        if machine.sudo or not wanted or wanted.isdigit() or login in (None, "root", wanted):
+            continue
+        sentence = f'{machine.owner}: {login} cannot give files to another user; write owner = "" or allow sudo'
+        yield error("T12", f"machines.{name}.owner", sentence)
+
+
 def hosts_are_bare(topology: Topology) -> Iterator[Finding]:
     """T12: a host name or an address, nothing around it; user and port have keys of their own."""
     for name, machine in topology.machines.items():
@@ -252,6 +263,7 @@ def _clashes(code: str, what: str, rows: Iterable[tuple[str, str, object]]) -> I
 RULES: tuple[Rule, ...] = (
     machines_exist,
     roots_are_our_own,
+    owners_can_be_set,
     hosts_are_bare,
     names_unique,
     ports_unique,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -29,8 +30,11 @@ def root(folder: Path) -> Path:
     return folder
 
 
-def stage(root: Path, judge: str = SAYS, files: Mapping[str, str] = FILES, disagrees: str = "") -> Run:
-    place = Place(folder=str(root), validator=("sh", "-c", judge, "{staged}"), health_url="http://127.0.0.1:1")
+def stage(
+    root: Path, judge: str = SAYS, files: Mapping[str, str] = FILES, disagrees: str = "", everyone: bool = False
+) -> Run:
+    words = ("sh", "-c", judge, "{staged}")
+    place = Place(folder=str(root), validator=words, health_url="http://127.0.0.1:1", everyone=everyone)
     arguments: dict[str, Any] = {"place": place, "release": ID, "files": dict(files), "about": {"id": ID}}
     return play((release_staged, {**arguments, "agrees": lambda said: disagrees if said else "no report"}))
 
@@ -62,6 +66,37 @@ def test_a_file_its_user_could_no_longer_read_gets_its_mode_back(root: Path, mod
     assert stage(root).changed() == [False]
 
 
+def test_without_a_group_of_its_own_every_user_may_read_it(root: Path) -> None:
+    """Whoever deploys without root can give nothing to the container's user."""
+    judge = 'stat -c %a "$0" "$0/router.toml" > "$0/../../judged"; echo "{\\"config_hash\\": 1}"'
+    assert stage(root, judge, everyone=True).changed() == [True]
+    assert (root / "judged").read_text().split() == ["755", "644"]
+    made = root / "releases" / ID
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (made, *made.iterdir())}
+    assert modes == {ID: "0o755", **dict.fromkeys(("RELEASE", "check.json", "release.json", *FILES), "0o644")}
+    assert stage(root, judge, everyone=True).changed() == [False]
+    assert stage(root, judge).changed() == [True]
+
+
+def test_a_preset_that_no_tier_may_serve_is_told_and_one_that_lacks_a_key_is_not() -> None:
+    """11.2: the deploy succeeds, and every caller of that preset gets a refusal."""
+    rows = {
+        "planning": [{"gate": "denied"}, {"gate": "metered"}],
+        "review": [{"gate": "metered"}, {"gate": "unbound"}],
+        "nightly": [{"gate": "denied"}],
+    }
+    said = {"presets": rows, "unservable": list(rows), "warnings": ['preset "planning": why', "other"]}
+    assert releases.unserved(said) == ['preset "nightly": no tier may serve it', 'preset "planning": why']
+    assert releases.unserved({}) == []
+
+
+def test_what_its_loader_says_of_a_preset_reaches_the_operator(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report = {"presets": {"planning": [{"gate": "denied"}]}, "unservable": ["planning"]}
+    caplog.set_level("INFO", logger="pyinfra")
+    stage(root, f"echo {shlex.quote(json.dumps(report))}")
+    assert 'WARN preset "planning": no tier may serve it' in caplog.text
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_files_that_were_given_away_are_taken_back(root: Path) -> None:
     stage(root)
@@ -82,7 +117,7 @@ def test_files_that_were_given_away_are_taken_back(root: Path) -> None:
     ],
 )
 def test_who_may_read_a_release(kept: dict[str, tuple[str, str, str]], said: str) -> None:
-    assert releases.FilesAnswer(status="ok", kept=kept, asked_by="0").wrongly_kept("10001") == said
+    assert releases.FilesAnswer(status="ok", kept=kept, asked_by="0").wrongly_kept("10001", "750", "640") == said
 
 
 def test_a_file_edited_by_hand_is_put_back(root: Path) -> None:

@@ -155,6 +155,7 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ],
     ("T12", "error", "machines.forge.root", "write /srv/anvil", {"machines/forge/root": "/srv/anvil/"}),
     ("T12", "error", "machines.forge.root", "write /srv/anvil", {"machines/forge/root": "/srv//anvil"}),
+    ("T12", "error", "machines.forge.owner", 'write owner = ""', {"machines/forge/sudo": False, "machines/forge/ssh": {"user": "me"}}),
     ("T12", "error", "machines.forge.address", "neither a host name", {"machines/forge/address": "100.64.0.10:22"}),
     ("T12", "error", "machines.forge.address", "neither a host name", {"machines/forge/address": "http://forge"}),
     ("T12", "error", "machines.forge.ssh.hostname", "user or port goes", {"machines/forge/ssh": {"hostname": "me@forge"}}),
@@ -237,6 +238,15 @@ GOOD: list[dict[str, Any]] = [
     {"serves/fast/repo": "RedHatAI/Qwen3.6-27B-NVFP4", "serves/fast/quantization": GONE},
     {"serves/heavy/tool_parser": ""},
     {"serves/heavy/family": "smollm"},
+    *[
+        {"machines/forge/sudo": False, "machines/forge/ssh": ssh, "machines/forge/owner": owner}
+        for ssh, owner in (
+            ({"user": "root"}, "root:root"),
+            ({"user": "me"}, ""),
+            ({"user": "me"}, "me:docker"),
+            ({}, "x"),
+        )
+    ],
     *[
         {"machines/forge/root": root}
         for root in ("/data", "/anvil", "/home/alice/anvil", "/var/lib/anvil", "/opt/anvil")
