@@ -154,6 +154,7 @@ class House:
             **os.environ,
             "ANVIL_TOPOLOGY": str(self.topology),
             "ANVIL_ROUTER_TOKEN": TOKEN,
+            "NEXT": TOKEN[::-1],
             "HOME": str(self.folder),
         }
         done = subprocess.run(
@@ -280,13 +281,33 @@ def test_the_engines_are_asked_by_the_gate_and_for_a_calibration(house: House) -
     assert not (house.root / "evidence" / "calibrate").exists()
 
 
+@pytest.mark.timeout(120)
+def test_a_dropped_token_leaves_the_host_when_a_release_without_it_is_live(house: House) -> None:
+    """Not before: a promotion that fails goes back to a release that would not start without it."""
+    two, file = 'token = ["NEXT", "ANVIL_ROUTER_TOKEN"]', house.root / "secrets.env"
+    text = house.topology.read_text()
+    house.topology.write_text(text.replace("settle_s = 1", f"settle_s = 1\n{two}"))
+    house.totals("router", "-y")
+    house.topology.write_text(text.replace("settle_s = 1", 'settle_s = 1\ntoken = ["NEXT"]'))
+    house.totals("serves", "-y")
+    assert "ANVIL_ROUTER_TOKEN" in file.read_text()  # the router that runs still needs it
+    code, report = house.pyinfra("router", "-y")
+    named = [row["name"] for row in report["results"]["operations"]]
+    place = named.index("Router | Tokens of the release before leave")
+    assert (code, named[place - 1].startswith("Router | Live")) == (0, True)
+    assert "ANVIL_ROUTER_TOKEN" not in file.read_text()
+    assert house.totals("router", "-y")["success"] == 0
+    house.write()
+    house.totals("router", "-y")
+
+
 def test_a_secret_that_only_the_host_still_holds_is_dropped_by_its_name(house: House) -> None:
     file = house.root / "secrets.env"
     file.write_text(f"{file.read_text()}LEFT_OVER='value-of-old'\n")
     code, _ = house.pyinfra("router", "--dry", "--data", "drop_secret=LEFT_OVR")
     assert code == 1
     assert "drop_secret=LEFT_OVR: no machine has such a secret; there are: ANVIL_FAST_LOCAL_KEY, " in house.said
-    assert "ANVIL_ROUTER_TOKEN, LEFT_OVER\n" in house.said
+    assert "ANVIL_ROUTER_TOKEN, LEFT_OVER" in house.said
     house.totals("router", "-y", "--data", "drop_secret=LEFT_OVER")
     assert "LEFT_OVER" not in file.read_text()
     assert "value-of-old" not in house.said

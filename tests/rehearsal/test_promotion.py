@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rehearsal.lab import Lab, Run
+from tests.rehearsal.lab import TOKEN, Lab, Run
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
 
@@ -52,6 +52,29 @@ def test_a_router_that_crashes_is_rolled_back(lab: Lab, crashing: str) -> None:
     last = json.loads(lab.ssh("forge", "sudo tail -n 1 /srv/anvil/router/promotions.jsonl"))
     assert last["outcome"] == "ROLLED_BACK"
     assert last["samples"]
+    assert lab.deploy("full.py", "-y").changed == []
+
+
+def test_a_crash_in_the_run_that_drops_a_token_is_rolled_back_to_a_router_that_has_it(
+    lab: Lab, crashing: str, tmp_path: Path
+) -> None:
+    one = 'token    = ["ANVIL_ROUTER_TOKEN"]'
+    both = lab.topology(tmp_path, one, 'token    = ["ANVIL_ROUTER_TOKEN_B", "ANVIL_ROUTER_TOKEN"]')
+    second = {"ANVIL_ROUTER_TOKEN_B": TOKEN[::-1]}
+    run = lab.deploy("router.py", "-y", topology=both, **second)
+    assert run.code == 0, run.story
+    before = live(lab)
+    (tmp_path / "dropped").mkdir()
+    dropped = lab.topology(tmp_path / "dropped", one, 'token    = ["ANVIL_ROUTER_TOKEN_B"]')
+    run = lab.deploy("router.py", "-y", "--data", f"image={crashing}", topology=dropped, **second)
+    assert (run.code, "ROLLBACK FAILED" in run.story, live(lab)) == (1, False, before), run.story
+    assert lab.ask("/v1/models")[0] == 200
+    run = lab.deploy("router.py", "-y", topology=dropped, **second)
+    assert run.code == 0, run.story
+    assert lab.ask("/v1/models")[0] == 401
+    assert "ANVIL_ROUTER_TOKEN=" not in lab.ssh("forge", "sudo cat /srv/anvil/secrets.env")
+    run = lab.deploy("full.py", "-y")
+    assert run.code == 0, run.story
     assert lab.deploy("full.py", "-y").changed == []
 
 
