@@ -125,7 +125,8 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
         _sudo=False,
     )
     if not known.pinned:
-        _taken(name, gateway, known, to_router.windows, document, deep)
+        _restart(name, gateway, known, to_router.windows, document, deep)
+        _read_back(gateway, to_router.windows)
     answers_through(
         name="Ask through it",
         base_url=to_router.base_url,
@@ -136,16 +137,8 @@ def _sync(site: Site, name: str, gateway: Gateway) -> None:
     )
 
 
-def _taken(
-    name: str,
-    gateway: Gateway,
-    known: Known,
-    windows: Windows,
-    document: OperationMeta,
-    deep: Sequence[OperationMeta],
-) -> None:
-    """That the gateway runs what was written: its own command restarts it and tells."""
-    _restart(name, gateway, known, windows, document, deep)
+def _read_back(gateway: Gateway, windows: Windows) -> None:
+    """That the gateway runs what was written, told by its own command."""
     if options.text("restart", gateway.restart) != "never":
         gateway_answers(name="Answers", login=gateway.login_shell, _sudo=False)
     gateway_in_step(name="Read back", login=gateway.login_shell, wanted=windows, _sudo=False)
