@@ -292,7 +292,8 @@ class Upstream:
     ) -> Connection:
         """Send one request; return the connection once the response head is here. ``streams``: events are wanted.
 
-        Raises UpstreamError. A reused connection that dies before any response byte is retried once on a fresh one.
+        Raises UpstreamError. A reused connection that dies before any response byte is retried once on a fresh one;
+        where none can be had, its own error stands: the request may have been read, and may be why nobody listens.
         """
         data = self._request(method, path, body, headers, streams)
         now = asyncio.get_running_loop().time
@@ -303,7 +304,8 @@ class Upstream:
             try:
                 while not connection.has_head():
                     await connection.wait(end - now())
-            except UpstreamError:
+            except UpstreamError as error:
+                died = error
                 stale = connection.reused and not connection.got_bytes and connection.closed
                 connection.abort("failed")
                 if not stale:
@@ -313,7 +315,10 @@ class Upstream:
                 raise
             else:
                 return connection
-            connection = await self._connect(end - now())
+            try:
+                connection = await self._connect(end - now())
+            except UpstreamError:
+                raise died from None
 
     def close(self) -> None:
         for connection in list(self._open):

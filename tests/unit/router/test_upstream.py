@@ -88,6 +88,27 @@ async def test_a_reused_connection_that_died_is_retried_once_on_a_fresh_one() ->
     assert count == 2
 
 
+async def test_a_request_that_ends_its_server_is_told_from_one_that_was_never_sent() -> None:
+    """Whoever starts a server again on a refused connection must not send what has just killed it."""
+    servers: list[asyncio.Server] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(OK)
+        await request_of(reader)
+        servers[0].close()  # nobody listens any more when the connection ends
+        writer.close()
+
+    servers.append(await asyncio.start_server(handler, "127.0.0.1", 0))
+    client = Upstream(f"http://127.0.0.1:{servers[0].sockets[0].getsockname()[1]}/v1", connect_timeout=1)
+    assert await whole(client) == b"hi"
+    with pytest.raises(UpstreamError, match="reset"):
+        await whole(client)
+    with pytest.raises(UpstreamError, match="connect"):
+        await whole(client)
+    client.close()
+
+
 async def test_a_fresh_connection_that_dies_is_not_retried() -> None:
     count = 0
 
