@@ -46,9 +46,11 @@ class House:
 @contextmanager
 def house(folder: Path) -> Iterator[House]:
     tiers = {dialect: t.Tier(t.auto()).start() for dialect in DIALECTS}
-    tables = [tier_toml(d, tier.url, dialect=d, role="fast", timeout=10) for d, tier in tiers.items()]
+    tables = [
+        tier_toml(d, tier.url, dialect=d, role="fast", timeout=10, context_limit=200_000) for d, tier in tiers.items()
+    ]
     backup = t.Tier(t.auto(BACKUP)).start()
-    tables.append(tier_toml("backup", backup.url, context_limit=65536, role="heavy"))
+    tables.append(tier_toml("backup", backup.url, context_limit=400_000, role="heavy"))
     presets = {f"{dialect}-{kind}": [dialect] for dialect in DIALECTS for kind in _CLASSES}
     presets |= {f"{name}-backed": [*pool, "backup"] for name, pool in presets.items()}
     text = config_toml(*tables, presets=presets, router=PATIENT) + "[router.preset_classes]\n"
