@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from anvil.cli.catalogue import as_json, document, say
-from anvil.cli.ending import stop
+from anvil.cli.ending import failed, stop
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
 from anvil.cli.listing import Group
 from anvil.cli.recipes import REGISTRY, find_recipe
@@ -57,8 +57,10 @@ def init(db: Path, as_json: bool) -> None:
     """Make the store, or bring it up to date."""
     try:
         store.create(db)
-    except (store.StoreError, OSError) as error:
+    except store.StoreError as error:
         raise stop(str(error), FAILED) from None
+    except OSError as error:
+        raise failed(error) from None
     if as_json:
         document(SCHEMA, {"db": str(db)})
     else:

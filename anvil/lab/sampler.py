@@ -23,7 +23,7 @@ from anvil.lab.evaluation import profile_file
 from anvil.lab.judge import Judge, Sample, family
 from anvil.lab.judge.choose import choose
 from anvil.lab.judge.prompt import CLIP
-from anvil.lab.writing import write_whole
+from anvil.lab.writing import check_target, write_whole
 from anvil.router import config as configuration
 from anvil.router import dialects
 from anvil.router.config import RouterConfig, TierConfig
@@ -280,6 +280,8 @@ class SamplingObserver:
         path = Path(environ.get(ROUTER_CONFIG, "")).expanduser()
         if not path.is_file():
             raise SamplerOff(f"{ROUTER_CONFIG}: {path}: name the router.toml that runs")
+        candidate = Path(environ[CANDIDATE]).expanduser()
+        check_target(candidate, force=True)  # a thread that cannot write its grades tells nobody
         config = configuration.load(path, environ=environ)
         _, digest, _ = load_profile(config, decision.mode, path.resolve().parent)
         if configuration.config_hash(config, digest) != decision.config_hash:
@@ -292,7 +294,7 @@ class SamplingObserver:
         return Sampler(
             config,
             judged(judge),
-            Path(environ[CANDIDATE]).expanduser(),
+            candidate,
             live=_live(config, path),
             mode=decision.mode,
             rate=float(environ.get(RATE, "1.0")),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from anvil.lab import sampler as sampling
 from anvil.lab.judge import Sample
 from anvil.lab.sampler import PENDING, WORKERS, Grade, Sampler, checked, judged
+from anvil.lab.writing import WriteRefused
 from anvil.router import dialects, profile
 from anvil.router.fingerprint import fingerprint
 from anvil.router.profile import Row
@@ -247,6 +248,10 @@ def test_it_is_off_unless_configured_and_says_once_what_is_missing(
         one(other, turn, "an answer")
     one(served, turn, None)
     assert not (tmp_path / "c.json").exists()
+    environ["ANVIL_SAMPLER_CANDIDATE"] = str(tmp_path / "gone" / "c.json")
+    with pytest.raises(WriteRefused, match="gone"):
+        sampling.SamplingObserver(environ)(served, turn, "an answer")
+    assert "sampler off: " in capsys.readouterr().err
 
 
 def test_the_newest_messages_are_kept_when_a_conversation_is_long() -> None:
