@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from anvil.router.backends import Backend
     from anvil.router.runtime import Runtime
 
+# No other moment changes these; the SDKs obey x-should-retry, and Claude Code would ask eleven times in three minutes.
+_LASTING: tuple[Outcome, ...] = ("unbound", "gated", "constrained")
 NEUTRAL = "no model is available for this request right now"
 
 
@@ -47,6 +49,8 @@ def exhausted(
     plain = end(exchange, kind, status, dialects.caller(turn.dialect).error(status, "service_unavailable", NEUTRAL))
     if retry_after_s is not None:
         plain.headers = [*plain.headers, ("retry-after", str(max(1, math.ceil(retry_after_s))))]
+    if kind in _LASTING:
+        plain.headers = [*plain.headers, ("x-should-retry", "false")]
     return plain
 
 

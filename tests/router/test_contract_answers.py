@@ -287,6 +287,7 @@ def test_the_gates_hand_over_with_the_exhaustion_status(house: Running) -> None:
     assert answer.json()["error"]["type"] == "service_unavailable"
     assert "cloud" not in answer.text
     assert "retry-after" not in answer.headers
+    assert answer.headers["x-should-retry"] == "false"  # the SDKs would ask for minutes, and nothing would change
     record = house.last()
     assert (record["outcome"], record["dropped"]["metered"], record["attempts"]) == ("gated", ["cloud"], [])
     assert answer.headers["x-anvil-work-class"] == "-"

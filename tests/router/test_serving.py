@@ -128,6 +128,7 @@ def test_exhaustion_is_an_honest_503_before_any_byte(tier: Tiers, router: Router
         assert answer.status_code == 503
         assert answer.json()["error"]["type"] == "service_unavailable"
         assert "local" not in answer.text
+        assert "x-should-retry" not in answer.headers  # a tier may be back in a moment
     assert running.last()["outcome"] == "exhausted"
 
 
