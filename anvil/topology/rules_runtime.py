@@ -14,6 +14,8 @@ _IMAGE = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@sha256:(?P<digest>[0-9a-f]{64}))?"
 )
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?")
+_HUB_CACHE = "/root/.cache/huggingface"
+_HUB_VARIABLES = {"HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}
 _DERIVED_SETTINGS = ("mapping_version", "profile_path", "tiers", "presets", "auth_env")
 
 
@@ -36,6 +38,22 @@ def models_named_once(topology: Topology) -> Iterator[Finding]:
             short = serve.repo.rstrip("/").removeprefix("https://huggingface.co/")
             advice = f"write {short}" if _REPOSITORY.fullmatch(short) else "expected OWNER/NAME as the hub shows it"
             yield error("T11", f"serves.{name}.repo", f"{serve.repo!r} is no repository id; {advice}")
+
+
+def repositories_found(topology: Topology) -> Iterator[Finding]:
+    """T11: a deploy pulls a repository into the hub's cache; an engine that looks elsewhere pulls it again, into its
+    container."""
+    for name, serve in topology.serves.items():
+        volume = topology.volumes.get(serve.volume or "")
+        if volume is None or not isinstance(serve, ModelServe) or serve.repo is None:
+            continue
+        table = f"serves.{name}.volume"
+        if volume.kind == "directory":
+            advice = "use a volume of kind hf-cache, or a path in this one"
+            yield warn("T11", table, f"{serve.volume} is a directory, into which no repository is pulled; {advice}")
+        elif normpath(volume.mount) != _HUB_CACHE and not _HUB_VARIABLES & serve.env.keys():
+            advice = f'mount it there, or say env = {{ HF_HOME = "{volume.mount}" }}'
+            yield warn("T11", table, f"engines look for {serve.repo} in {_HUB_CACHE}, not in {volume.mount}; {advice}")
 
 
 def paths_inside_volume(topology: Topology) -> Iterator[Finding]:
@@ -130,6 +148,7 @@ def _under(path: str, folder: str) -> bool:
 RULES: tuple[Rule, ...] = (
     volumes_exist,
     models_named_once,
+    repositories_found,
     paths_inside_volume,
     images_pinned,
     processes_complete,

@@ -161,6 +161,8 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T12", "error", "machines.forge.ssh.hostname", "user or port goes", {"machines/forge/ssh": {"hostname": "me@forge"}}),
     ("T11", "error", "serves.fast.repo", "write Qwen/Qwen3-8B", {"serves/fast/repo": "https://huggingface.co/Qwen/Qwen3-8B"}),
     ("T11", "error", "serves.fast.repo", "as the hub shows it", {"serves/fast/repo": "https://example.com/x"}),
+    ("T11", "warn", "serves.fast.volume", "into which no repository is pulled", {"volumes/d": {"name": "d", "kind": "directory", "mount": "/d"}, "serves/fast/volume": "d"}),
+    ("T11", "warn", "serves.fast.volume", 'env = { HF_HOME = "/hub" }', {"volumes/d": {"name": "d", "kind": "hf-cache", "mount": "/hub"}, "serves/fast/volume": "d"}),
     ("T14", "error", "serves.fast.extra_args", 'write "--swap-space", "4"', {"serves/fast/extra_args": ["--swap-space 4"]}),
     ("T14", "warn", "serves.heavy.family", "did you mean 'gpt-oss'", {"serves/heavy/family": "gptoss"}),
     ("T14", "warn", "serves.heavy.family", "did you mean 'llama'", {"serves/heavy/family": "llama3"}),
@@ -238,6 +240,11 @@ GOOD: list[dict[str, Any]] = [
     {"serves/fast/repo": "RedHatAI/Qwen3.6-27B-NVFP4", "serves/fast/quantization": GONE},
     {"serves/heavy/tool_parser": ""},
     {"serves/heavy/family": "smollm"},
+    {
+        "volumes/d": {"name": "d", "kind": "hf-cache", "mount": "/hub"},
+        "serves/fast/volume": "d",
+        "serves/fast/env": {"HF_HOME": "/hub"},
+    },
     *[
         {"machines/forge/sudo": False, "machines/forge/ssh": ssh, "machines/forge/owner": owner}
         for ssh, owner in (
