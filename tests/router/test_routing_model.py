@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ REQUESTS = 60
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
 FILE = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERg=="}}
 AUDIO = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
-# nothing comes back by itself while a house is asked
 FOR_EVER = "retry_after_default_s = 1000\nretry_after_cap_s = 1000\ncooldown_s = 1000\n"
+AT_ONCE = "retry_after_default_s = 0\nretry_after_cap_s = 0\ncooldown_s = 0.0001\n"
 
 
 def config(made: World, tiers: dict[str, t.Tier], profile: Path) -> str:
@@ -45,7 +46,7 @@ def config(made: World, tiers: dict[str, t.Tier], profile: Path) -> str:
     router = (
         f"metered_cloud = {json.dumps(made.metered)}\npins = {json.dumps(made.pins)}\nexhaustion_status = {made.status}\n"
         f"profile_path = {json.dumps(str(profile))}\n[router.limits]\nmax_attempts = {made.max_attempts}\n"
-        f"[router.breaker]\nthreshold = {made.threshold}\n{FOR_EVER}"
+        f"[router.breaker]\nthreshold = {made.threshold}\n{AT_ONCE if made.forgets else FOR_EVER}"
     )
     classes = "".join(f'{json.dumps(name)} = "{value}"\n' for name, value in made.preset_classes.items())
     return config_toml(*tables, presets=made.presets, router=router) + f"[router.preset_classes]\n{classes}"
@@ -66,6 +67,7 @@ def profile(made: World) -> str:
 def body(request: Asked) -> dict[str, Any]:
     """The request in the words of its dialect."""
     out: dict[str, Any] = {} if request.model is None else {"model": request.model}
+    out |= {"stream": True} if request.stream else {}
     if request.path == "/v1/messages":
         out |= {"max_tokens": 1, "messages": [{"role": "user", "content": request.text}]}
         out |= {"system": request.system} if request.system else {}
@@ -89,7 +91,14 @@ def body(request: Asked) -> dict[str, Any]:
     return out | ({"signals": request.signals} if request.signals is not None else {})
 
 
-def behave(what: str, dialect: str) -> t.Script:
+def behave(what: str, dialect: str, *, stream: bool) -> t.Script:
+    if stream and what in ("ok", "blank", "cut"):
+        text = " " if what == "blank" else "hello"
+        script = t.chat_stream(text) if dialect == "openai" else t.messages_stream(text)
+        cut = 3 if dialect == "openai" else 4  # behind the first words
+        return t.Script(script.steps[:cut], close=True) if what == "cut" else script
+    if what == "cut":
+        return t.response(200, b'{"choices": [')
     if what == "ok":
         return t.chat() if dialect == "openai" else t.messages()
     if what == "blank":
@@ -105,13 +114,13 @@ def always(script: t.Script) -> t.Behaviour:
     return lambda _: script
 
 
-def post(running: Running, path: str, data: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+def post(running: Running, path: str, data: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     host, port = running.url.removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=30)
     try:
         connection.request("POST", path, json.dumps(data), {"content-type": "application/json"})
         answer = connection.getresponse()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read())
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
     finally:
         connection.close()
 
@@ -128,10 +137,17 @@ def test_a_house_routes_as_the_contract_reads(seed: int, tmp_path: Path) -> None
         for number in range(REQUESTS):
             request = asked(rng, made)
             for spec in made.tiers:
-                tiers[spec.id].behaviour = always(behave(request.behaviours[spec.id], spec.dialect))
+                tiers[spec.id].behaviour = always(
+                    behave(request.behaviours[spec.id], spec.dialect, stream=request.stream)
+                )
             check(running, made, request, memory, f"seed {seed}, request {number}: {request}\n{made}")
             if number % 20 == 19:
                 check_presets(running, made)
+                check_readiness(running, made, memory)
+        records = running.decisions(limit=1000)
+        assert len(records) == REQUESTS
+        check_queries(running, records, rng)
+        check_metrics(running, records)
     finally:
         running.stop(expect=None)
         for tier in tiers.values():
@@ -152,7 +168,9 @@ def check(running: Running, made: World, request: Asked, memory: reading.Memory,
     assert {k: v for k, v in record["dropped"].items() if v} == {k: v for k, v in choice.dropped.items() if v}, told
     assert record["gate_note"].startswith(choice.note), told
     if request.path == "/v1/route":
-        check_advice(answer, status, record, reading.advised(made, wish, choice, memory), made, wish, choice, told)
+        check_advice(
+            json.loads(answer), status, record, reading.advised(made, wish, choice, memory), made, wish, choice, told
+        )
         return
     expected = reading.walked(made, request, wish, choice, memory)
     assert (status, record["status"], record["outcome"]) == (expected.status, expected.status, expected.outcome), told
@@ -198,3 +216,84 @@ def check_presets(running: Running, made: World) -> None:
     tiers = [tier.id for tier in made.tiers if tier.bound] if made.pins else []
     listed = [entry["id"] for entry in running.client.get("/v1/models").json()["data"]]
     assert listed == servable + [tier for tier in tiers if tier.lower() not in [name.lower() for name in servable]]
+
+
+def check_readiness(running: Running, made: World, memory: reading.Memory) -> None:
+    """2.9: every tier's state, and ready while some preset has a usable tier whose own circuit is not open."""
+    answer = running.client.get("/readyz")
+    state = {tier.id: "closed" for tier in made.tiers}
+    if not made.forgets:
+        state |= dict.fromkeys(memory.resting, "resting")
+    opened = "half-open" if made.forgets else "open"
+    state |= {tier_id: opened for tier_id, work_class in memory.open if not work_class}
+    rows = {
+        row["id"]: (row["bound"], row["breaker"], row["resident"], row["in_flight"]) for row in answer.json()["tiers"]
+    }
+    residents = set(memory.resident.values())
+    assert rows == {tier.id: (tier.bound, state[tier.id], tier.id in residents, 0) for tier in made.tiers}
+    ready = any(
+        made.tier(i).bound and not reading.gate(made, made.tier(i), reading.class_of(made, name)) and state[i] != "open"
+        for name, pool in made.presets.items() for i in pool
+    )  # fmt: skip
+    assert (answer.status_code, answer.json()["status"]) == ((200, "ready") if ready else (503, "not_ready"))
+
+
+FILTERS: dict[str, Any] = {
+    "tier": lambda record: [record["served_tier"]],
+    "work_class": lambda record: [record["work_class"]],
+    "preset": lambda record: [record["intent"]["preset"]],
+    "endpoint": lambda record: [record["endpoint"]],
+    "outcome": lambda record: [record["outcome"]],
+    "failure_class": lambda record: [attempt["failure_class"] for attempt in record["attempts"]],
+    "status": lambda record: [record["status"]],
+    "fell_back": lambda record: [str(record["fell_back"]).lower()],
+    "committed": lambda record: [str(record["committed"]).lower()],
+}
+
+
+def check_queries(running: Running, records: list[dict[str, Any]], rng: random.Random) -> None:
+    """2.13: a page of what matches, newest first, and its cursor; a second value of a parameter means either."""
+    for _ in range(12):
+        names = rng.sample(sorted(FILTERS), rng.randint(0, 3))
+        wanted = {name: {value for value in FILTERS[name](rng.choice(records)) if value is not None} for name in names}
+        wanted = {name: values for name, values in wanted.items() if values}
+        matching = [r for r in records if all(values & set(FILTERS[name](r)) for name, values in wanted.items())]
+        limit = rng.choice((1, 5, 1000))
+        pairs: list[Any] = [("limit", limit), *[(name, value) for name, values in wanted.items() for value in values]]
+        page = running.client.get("/v1/decisions", params=pairs).json()
+        assert page["data"] == matching[:limit], pairs
+        assert (page["has_more"], page["next"] is not None) == (len(matching) > limit, len(matching) > limit)
+        if page["next"]:
+            rest = running.client.get("/v1/decisions", params=[*pairs, ("before", page["next"])]).json()
+            assert rest["data"] == matching[limit : 2 * limit], pairs
+
+
+def check_metrics(running: Running, records: list[dict[str, Any]]) -> None:
+    """17: the counters are the sums of the records."""
+    counted: Counter[str] = Counter()
+    for record in records:
+        told = {
+            "endpoint": record["endpoint"],
+            "outcome": record["outcome"],
+            "work_class": record["work_class"] or "",
+            "status": record["status"],
+        }
+        counted[sample("requests", told)] += 1
+        counted[sample("fallbacks", {"work_class": record["work_class"] or ""})] += record["fell_back"]
+        for attempt in record["attempts"]:
+            told = {
+                "tier": attempt["tier_id"],
+                "outcome": attempt["outcome"],
+                "failure_class": attempt["failure_class"] or "",
+            }
+            counted[sample("attempts", told)] += 1
+    lines = running.client.get("/metrics").text.splitlines()
+    found = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+    names = tuple(f"anvil_{name}_total{{" for name in ("requests", "fallbacks", "attempts"))
+    assert {name: value for name, value in found.items() if name.startswith(names)} == {
+        k: v for k, v in counted.items() if v
+    }
+
+
+def sample(name: str, labels: dict[str, Any]) -> str:
+    return "anvil_%s_total{%s}" % (name, ",".join([f'{key}="{value}"' for key, value in sorted(labels.items())]))

@@ -16,7 +16,8 @@ SEED = {
     "bounded-edit": ("allow", "allow", "allow"), "chat": ("allow", "allow", "allow"),
 }  # fmt: skip
 TABLE = {"500": ("error", "unavailable"), "401": ("misconfigured", "tier_misconfigured"), "429": ("rate-limited", "rate_limited"),
-         "400": ("caller-error", "caller_error"), "size": ("over-context", "over_context"), "blank": ("fallback", "bad_answer")}  # fmt: skip
+         "400": ("caller-error", "caller_error"), "size": ("over-context", "over_context"), "blank": ("fallback", "bad_answer"),
+         "cut": ("error", "unavailable")}  # fmt: skip
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Expected:
 
 @dataclass
 class Memory:
-    """What a worker remembers when nothing it waits for ever passes: open circuits stay open, rests go on."""
+    """What a worker remembers: in a house that forgets, an open circuit is half-open when the next request comes."""
 
     world: World
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -59,6 +60,8 @@ class Memory:
     resident: dict[str, str] = field(default_factory=dict)
 
     def blocked(self, tier_id: str, work_class: str | None) -> str | None:
+        if self.world.forgets:
+            return None
         if (tier_id, "") in self.open or (tier_id, work_class or "-") in self.open:
             return "skipped-circuit"
         return "resting" if tier_id in self.resting else None
@@ -67,9 +70,10 @@ class Memory:
         own, of_class = (tier.id, ""), (tier.id, work_class or "-")
         if behaviour == "ok":
             self.counts[own] = self.counts[of_class] = 0
+            self.open -= {own, of_class}
             if tier.group:
                 self.resident[tier.group] = tier.id
-        elif behaviour == "500":
+        elif behaviour in ("500", "cut"):
             self._count(own)
         elif behaviour == "blank":
             self._count(of_class)
@@ -244,7 +248,7 @@ def walked(world: World, asked: Asked, wish: Intent, choice: Chosen, memory: Mem
         return Expected(413 if choice.kind == "over_context" else world.status, choice.kind)
     made = Expected(world.status, "exhausted")
     calls, too_small, resting = 0, 0, 0
-    for tier, _ in choice.order:
+    for tier, strict in choice.order:
         if calls == world.max_attempts:
             break
         if tier.limit <= too_small:
@@ -262,6 +266,9 @@ def walked(world: World, asked: Asked, wish: Intent, choice: Chosen, memory: Mem
             made.status, made.outcome, made.served = 200, "served", tier.id
             return made
         made.attempts.append((tier.id, TABLE[behaviour][0]))
+        if behaviour == "cut" and asked.stream and strict == "allow":
+            made.status, made.outcome, made.served = 200, "aborted_after_commit", tier.id
+            return made
         if behaviour == "400":
             made.status, made.outcome = 400, "caller_error"
             return made
@@ -270,7 +277,7 @@ def walked(world: World, asked: Asked, wish: Intent, choice: Chosen, memory: Mem
         resting += behaviour == "429"
     if too_small and max(tier.limit for tier, _ in choice.order) <= too_small:
         made.status, made.outcome = 413, "over_context"
-    made.retry = made.outcome == "exhausted" and resting == len(choice.order)
+    made.retry = made.outcome == "exhausted" and resting == len(choice.order) and not world.forgets
     return made
 
 

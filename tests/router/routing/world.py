@@ -21,7 +21,7 @@ LIMITS = (300, 2000, 20000)
 # a Messages caller names a cap, which must fit behind an upper bound of the prompt: its prompts stay clear of the edges
 CLEAR = (3, 3, 3, 3, 3000, 25000)
 LENGTHS = (3, 3, 3, 3, 40, 300, 301, 1200, 2000, 3500, 4500, 25000)
-BEHAVIOURS = ("ok",) * 8 + ("500", "401", "429", "400", "size", "blank")
+BEHAVIOURS = ("ok",) * 8 + ("500", "401", "429", "400", "size", "blank", "cut")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class World:
     max_attempts: int
     status: int
     threshold: int
+    forgets: bool  # circuits half-open and rests end before the next request; else neither happens at all
 
     def tier(self, tier_id: str) -> TierSpec:
         return next(tier for tier in self.tiers if tier.id == tier_id)
@@ -81,6 +82,7 @@ class Asked:
     audio: bool = False
     thinking: str = ""
     signals: Any = None
+    stream: bool = False
     behaviours: dict[str, str] = field(default_factory=dict)
 
 
@@ -99,7 +101,7 @@ def world(rng: random.Random) -> World:
                 rows[tier.id, work_class] = (rng.choice(("allow", "allow-with-verify", "deny")), rng.random() < 0.3)
     return World(
         tiers, presets, classes, [name for name in CLASSES if rng.random() < 0.5], rows, rng.random() < 0.8,
-        rng.randint(1, 4), rng.choice((503, 503, 529, 418, 599)), rng.randint(1, 3),
+        rng.randint(1, 4), rng.choice((503, 503, 529, 418, 599)), rng.randint(1, 3), rng.random() < 0.4,
     )  # fmt: skip
 
 
@@ -135,6 +137,7 @@ def asked(rng: random.Random, made: World) -> Asked:
     if path == "/v1/route":
         request.signals = rng.choice((None, None, 7, {}, {"work_class": rng.choice(CLASSES)}, {"work_class": rng.choice(names)},
                                       {"token_estimate": rng.choice((-1, 0, 299, 301, 2001, 10**9, True, "9"))}, {"urgency": "high"}))  # fmt: skip
+    request.stream = path != "/v1/route" and rng.random() < 0.4
     request.behaviours = {tier.id: rng.choice(BEHAVIOURS) for tier in made.tiers}
     return request
 

@@ -73,7 +73,7 @@ def _assistant(draw: st.DrawFn, count: int) -> tuple[list[Item], int]:
         items.append(("said", draw(_WORDS)))
     ids = _IDS[count : count + calls]
     items += [("call", identity, draw(st.sampled_from(TOOLS)), draw(ARGUMENTS)) for identity in ids]
-    pictures = st.one_of(st.just([]), st.just([]), st.lists(_PICTURES, max_size=2))
+    pictures: st.SearchStrategy[list[str]] = st.one_of(st.just([]), st.lists(_PICTURES, max_size=2))
     items += [("result", identity, draw(_WORDS), draw(st.booleans()), tuple(draw(pictures))) for identity in ids]
     return items, count + calls
 
@@ -312,7 +312,9 @@ def _sent_messages(body: dict[str, Any]) -> Talk:
 def _sent_block(block: dict[str, Any], role: str) -> Item:
     kind = block["type"]
     if kind == "tool_result":
-        parts = [{"type": "text", "text": block["content"]}] if isinstance(block["content"], str) else block["content"]
+        parts: list[Any] = (
+            [{"type": "text", "text": block["content"]}] if isinstance(block["content"], str) else block["content"]
+        )
         text = "\n".join(part["text"] for part in parts if part["type"] == "text")
         pictures = tuple(part["source"]["data"] for part in parts if part["type"] == "image")
         return ("result", block["tool_use_id"], text, bool(block.get("is_error")), pictures)
