@@ -35,6 +35,7 @@ BACKLOG = 1024
 HEALTHY_S = 30.0
 BACKOFF_MAX_S = 30.0
 READY_S = 15.0
+READY_POLL_S = 0.2
 # After its own drain deadline a worker gets this much longer before it is killed.
 KILL_GRACE_S = 5
 
@@ -128,6 +129,7 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:
         self.reload_signal = False
         self.main_loop_interrupt.clear()
+        running = self.loaded
         try:
             self.loaded = self._reload_config()
         except (ConfigError, OSError) as error:
@@ -135,28 +137,40 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
             problems = "; ".join(str(error).splitlines())
             self._say(f"reload refused, the running configuration stays: {problems}", "error")
             return
-        self._shared.applied.value += 1
-        self._swap(spawn_target)
+        if not self._swap(spawn_target):
+            self.loaded = running  # what a worker that dies is started with again
 
-    def _swap(self, spawn_target: Any) -> None:
+    def _swap(self, spawn_target: Any) -> bool:
         """Start a worker on the new configuration; only when it serves does the old one drain."""
         old = self.wrks[0]
         self._shared.ready.clear()
         new = self._spawn_worker(0, spawn_target, None)
         new.start()
-        if not self._shared.ready.wait(READY_S) or not new.is_alive():
+        if not self._serves(new):
             new.interrupt_by_parent = True
             new.kill()
             self._say("reload failed: the new worker did not start; the old one keeps serving", "error")
-            return
+            return False
+        self._shared.applied.value += 1
         self.wrks[0] = new
         _retire(old)  # it ends by itself when its requests have, and must not keep us from signals until then
         self._retired = [worker for worker in self._retired if worker.is_alive()] + [old]
         self._say(f"reloaded: configuration {self.loaded.config_hash}")
+        return True
+
+    def _serves(self, worker: Any) -> bool:
+        """Whether a worker says so in time; one that died is not waited for."""
+        until = time.monotonic() + READY_S
+        while not self._shared.ready.wait(READY_POLL_S):
+            if not worker.is_alive() or time.monotonic() > until:
+                return False
+        return bool(worker.is_alive())
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
-        while True:
-            self.main_loop_interrupt.wait()
+        # the flags are looked at before each wait: whoever sets one may do so right before a step clears the event
+        while not self.interrupt_signal:
+            if not (self.interrupt_children or self._yields or self.reload_signal):
+                self.main_loop_interrupt.wait()
             if self.interrupt_signal:
                 return
             if self.interrupt_children:
@@ -176,6 +190,8 @@ class RouterServer(Server):  # type: ignore[misc]  # granian is untyped here
     def _restart(self, spawn_target: Any) -> None:
         self.interrupt_children.clear()
         self.main_loop_interrupt.clear()
+        if self.wrks[0].is_alive():  # the one that died was another: it lost its place, or never got it
+            return
         alive = time.monotonic() - self.wrks[0].birth
         self._failures = 0 if alive > HEALTHY_S else self._failures + 1
         delay = 0.0 if self._failures <= 1 else min(BACKOFF_MAX_S, 0.5 * 2**self._failures)
