@@ -157,7 +157,7 @@ def test_a_house_routes_as_the_contract_reads(seed: int, tmp_path: Path) -> None
 def check(running: Running, made: World, request: Asked, memory: reading.Memory, told: str) -> None:
     status, headers, answer = post(running, request.path, body(request))
     record = running.last()
-    told = f"{told[:6000]}\n{status} {headers} {answer}\n{record}"
+    told = f"{told[:6000]}\n{status} {headers} {answer!r}\n{record}"
     wish = reading.intent(made, request)
     choice = reading.chosen(made, request, wish, memory)
     intent = record["intent"]
@@ -296,4 +296,5 @@ def check_metrics(running: Running, records: list[dict[str, Any]]) -> None:
 
 
 def sample(name: str, labels: dict[str, Any]) -> str:
-    return "anvil_%s_total{%s}" % (name, ",".join([f'{key}="{value}"' for key, value in sorted(labels.items())]))
+    told = ",".join([f'{key}="{value}"' for key, value in sorted(labels.items())])
+    return f"anvil_{name}_total{{{told}}}"
