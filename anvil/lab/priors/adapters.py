@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from anvil.lab.priors import tables
 from anvil.lab.priors.row import Row, flat, row
 
-VERSION = "1"
+VERSION = "2"
 _LISTS = ("benchmarks", "results", "rows", "data")
 _DEFAULTS = ("report_url", "methodology_notes")
 _TEXT = re.compile(

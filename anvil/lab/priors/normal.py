@@ -6,7 +6,11 @@ import math
 import re
 from typing import Final
 
-_NUMBER = re.compile(r"[^\d.+-]*([+-]?\d[\d,_ ]*(?:\.\d+)?|\.\d+)\s*([kKmM])?(?![A-Za-z]*\d)")
+_NUMBER = re.compile(r"[^\d.+-]*([+-]?\d[\d,_ ]*(?:\.\d+)?|\.\d+)\s*(?:([kKmM])(?![A-Za-z]))?(?![A-Za-z]*\d)")
+_TIME_UNIT = re.compile(r"\d\s*(ms|msec|milliseconds?|s|secs?|seconds?)\b", re.IGNORECASE)
+_CARDS = re.compile(
+    r"(?P<before>\d{1,2})\s*[x\u00d7]\s+(?P<name>.+)|(?P<first>.+?)\s+[x\u00d7]\s*(?P<after>\d{1,2})", re.I
+)
 _ENGINES: Final = (
     ("tensorrtllm", "TensorRT-LLM"),
     ("trtllm", "TensorRT-LLM"),
@@ -44,6 +48,14 @@ def gpu(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", lower).strip("_")
 
 
+def cards(name: str) -> tuple[int | None, str]:
+    """How many, where the name says it, and the name without it: `2x RTX 5090`, `RTX 5090 x2`."""
+    match = _CARDS.fullmatch(name.strip())
+    if match is None:
+        return None, name
+    return int(match["before"] or match["after"]), match["name"] or match["first"]
+
+
 def engine(name: str | None) -> str | None:
     """A front end is no engine; an unknown engine keeps its name."""
     bare = re.sub(r"[^a-z0-9]", "", (name or "").lower())
@@ -74,7 +86,7 @@ def family(name: str) -> str:
 
 
 def number(value: object, *, tokens: bool = False) -> float | None:
-    """A figure without its thousands separators and unit; k and m count in 1000s, of tokens in 1024s."""
+    """A figure without its thousands separators and unit; k and m count in 1000s, of tokens in 1024s (ms is a unit)."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
@@ -85,6 +97,15 @@ def number(value: object, *, tokens: bool = False) -> float | None:
     step = 1024 if tokens else 1000
     scale = {"k": step, "m": step * step}.get((match[2] or "").lower(), 1)
     return float(re.sub(r"[,_ ]", "", match[1])) * scale
+
+
+def milliseconds(value: object, *, seconds: bool) -> float | None:
+    """A time: in the unit that stands behind the figure, else in ``seconds`` or milliseconds as its column says."""
+    found = number(value)
+    unit = _TIME_UNIT.search(value) if isinstance(value, str) else None
+    if unit is not None:
+        seconds = not unit[1].lower().startswith("m")
+    return found * 1000 if found is not None and seconds else found
 
 
 def whole(value: object, *, tokens: bool = False) -> int | None:

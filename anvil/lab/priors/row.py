@@ -54,7 +54,7 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "engine": ("engine", "backend", "inferenceengine", "runtime", "framework", "enginename"),
     "engine_version": ("engineversion", "backendversion", "runtimeversion"),
     "precision": ("precision", "dtype"),
-    "quantization": ("quantization", "quantisation", "quant", "weightformat"),
+    "quantization": ("quantization", "quantisation", "quant", "weightformat", "precisionquant", "quantprecision"),
     "modality": ("modality",),
     "context_tokens": ("contexttokens", "context", "contextlength", "contextsize", "ctx", "ctxlen", "ctxtokens"),
     "max_context_tokens": ("maxcontexttokens", "maxcontext", "maxcontextlength", "maxctx", "maxmodellen"),
@@ -76,7 +76,7 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "source_row_id": ("sourcerowid", "rowid", "id"),
 }  # fmt: skip
 _BY_SPELLING = {spelling: column for column, known in SYNONYMS.items() for spelling in known}
-_RATES = ("ttft_ms", "decode_tok_s", "throughput_tok_s", "peak_throughput_tok_s", "success_rate", "vram_gb")
+_RATES = ("decode_tok_s", "throughput_tok_s", "peak_throughput_tok_s", "success_rate", "vram_gb")
 _TOKENS = ("context_tokens", "max_context_tokens", "prompt_tokens", "output_tokens")
 _COUNTS = ("gpu_count", "concurrency", "capacity_users_32k")
 _TEXTS = ("report_url", "modality", "engine_version", "hardware_notes", "methodology_notes")
@@ -116,9 +116,12 @@ def row(columns: Mapping[str, Any], raw_json: str, row_id: str) -> Row | None:
     values |= {name: normal.whole(columns.get(name), tokens=True) for name in _TOKENS}
     values |= {name: normal.whole(columns.get(name)) for name in _COUNTS}
     values |= {name: normal.text(columns.get(name)) for name in _TEXTS}
-    seconds = normal.number(columns.get("ttft_s"))
-    if values["ttft_ms"] is None and seconds is not None:
-        values["ttft_ms"] = seconds * 1000
+    values["ttft_ms"] = normal.milliseconds(columns.get("ttft_ms"), seconds=False)
+    if values["ttft_ms"] is None:
+        values["ttft_ms"] = normal.milliseconds(columns.get("ttft_s"), seconds=True)
+    count, gpu = normal.cards(gpu)
+    if values["gpu_count"] is None:
+        values["gpu_count"] = count
     return Row(
         source_row_id=normal.text(columns.get("source_row_id")) or row_id,
         model_name_raw=model,

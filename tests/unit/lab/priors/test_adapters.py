@@ -115,3 +115,12 @@ def test_an_unstated_card_is_assumed_with_a_note() -> None:
 def test_anything_else_gets_the_one_message(content: bytes) -> None:
     with pytest.raises(ParseError, match=r"benchmarks/inference-throughput/\*\.json and .*decode-matrix\.json"):
         rtx6kpro(content, "", "", "README.md")
+
+
+def test_units_and_counts_inside_cells() -> None:
+    table = b"Model,GPU,Precision / Quant,TTFT (ms),tok/s\nqwen3-32b,4x H100,NVFP4,95 ms,1.5k tok/s\nx,5090 RTX x2,FP8,1.2 s,9\n"
+    first, second = tabular(table, "text/csv", "", "a.csv").rows
+    assert (first.gpu_model, first.gpu_count, first.quantization, first.ttft_ms, first.throughput_tok_s) == (
+        "h100", 4, "NVFP4", 95, 1500,
+    )  # fmt: skip
+    assert (second.gpu_model, second.gpu_count, second.precision, second.ttft_ms) == ("rtx_5090_32gb", 2, "FP8", 1200)

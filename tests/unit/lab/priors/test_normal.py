@@ -72,6 +72,32 @@ def test_numbers(value: object, tokens: bool, number: float | None) -> None:
     assert normal.number(value, tokens=tokens) == number
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds", "found"),
+    [
+        ("95 ms", False, 95), ("95ms", True, 95), ("1.2 s", False, 1200), ("0.2 sec", False, 200), (210, False, 210), (0.21, True, 210),
+        ("1,050 milliseconds", True, 1050), ("1.2k", False, 1200), ("-", True, None), (None, False, None),
+    ],
+)  # fmt: skip
+def test_times_are_in_the_unit_that_is_written(value: object, seconds: bool, found: float | None) -> None:
+    assert normal.milliseconds(value, seconds=seconds) == found
+
+
+def test_a_unit_is_no_multiple() -> None:
+    assert [normal.number(text) for text in ("95 ms", "12 kWh", "3 m", "3m, 4k")] == [95, 12, 3e6, 3e6]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "bare"),
+    [
+        ("2x RTX 5090", 2, "RTX 5090"), ("RTX 5090 x2", 2, "RTX 5090"), ("4 \u00d7 H100", 4, "H100"), ("8X NVIDIA L40S", 8, "NVIDIA L40S"),
+        ("RTX 5090", None, "RTX 5090"), ("GX200", None, "GX200"), ("Radeon RX 7900 XTX", None, "Radeon RX 7900 XTX"),
+    ],
+)  # fmt: skip
+def test_cards_are_counted_where_the_name_does(name: str, count: int | None, bare: str) -> None:
+    assert normal.cards(name) == (count, bare)
+
+
 @given(st.text())
 def test_any_text_is_a_number_or_none(text: str) -> None:
     found = normal.number(text)
