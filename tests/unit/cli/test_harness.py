@@ -140,7 +140,7 @@ def test_apply_keeps_the_rest_backs_up_and_settles(url: str, tmp_path: Path) -> 
     result = run("apply", "openclaw", "--url", url)
     assert result.exit_code == 0, result.output
     assert "gateway-secret" not in result.output
-    assert '+          "anvil": {' in result.stdout or '"anvil": {' in result.stdout
+    assert '"anvil": {' in result.stdout
     text = file.read_text()
     assert "// mine" in text
     assert "port: 18789" in text
