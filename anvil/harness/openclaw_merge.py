@@ -46,6 +46,7 @@ def merge(
         presets = [f"{provider}/{row['id']}" for row in ours["models"]]
         _models(root, owned["models"]["mode"], provider, ours, features, options)
         _agents(root, owned["agents"]["defaults"]["model"]["primary"], provider, presets, features)
+        openclaw_policy.report_gone(root, provider, presets)
     if "plugins" in owned:
         _plugins(root, owned["plugins"], features)
         _see_chosen(root, owned["plugins"]["entries"])

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 from anvil.harness.openclaw_place import Place
+
+# The parts of a document that name models.
+_NAMING = ("agents", "channels", "cron", "hooks", "messages", "tools")
 
 
 def catalogue(defaults: Place, provider: str, presets: list[str]) -> None:
@@ -39,6 +46,26 @@ def report_agents(agents: Place) -> None:
         policy = entry.get("modelPolicy") if isinstance(entry, dict) else None
         if isinstance(policy, dict) and policy.get("allow"):
             agents.note(f"agents.entries.{name} has a modelPolicy of its own: see that it allows the presets")
+
+
+def report_gone(root: Place, provider: str, presets: list[str]) -> None:
+    """Whoever still asks for a preset that is gone is named: the gateway would refuse such turns, and only its operator
+    knows what is meant instead."""
+    for part in _NAMING:
+        for path, name in _texts(root.value.get(part), part):
+            if _is_stale(name, provider, presets) and not re.search(r"\s", name):
+                root.warn(f"{path} is {name}, which the router does not offer")
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts(item, f"{path}[{number}]")
 
 
 def _is_stale(name: str, provider: str, presets: list[str]) -> bool:

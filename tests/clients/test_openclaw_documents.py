@@ -21,6 +21,7 @@ from anvil.harness.json5_document import dumped, parse, same
 from anvil.harness.openclaw_merge import merge
 from tests.clients.test_openclaw_config import RELEASES, Cli, node, plugin
 from tests.unit.harness.gateway_documents import COUNT, GENERATIONS, documents
+from tests.unit.harness.operators_documents import REFUSED, WRITTEN
 from tests.unit.harness.samples import FIVE
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(580)]
@@ -101,6 +102,24 @@ def test_a_valid_document_stays_valid(release: Release, tmp_path: Path) -> None:
     for number in sample:
         assert (release.cli.problems(made[number].text) == []) is before[number]["valid"]
         assert (release.cli.problems(after[number]) == []) is then[number]["valid"]
+
+
+def test_documents_written_by_hand_stay_valid(release: Release, tmp_path: Path) -> None:
+    features = release.cli.features()
+    owned = openclaw.document(FIVE, timeout_s=600, plugin=plugin(tmp_path))
+    texts = {name: text for name, text in WRITTEN.items() if name not in REFUSED}
+    for name in ("channels", "x"):  # what some of them include
+        (tmp_path / f"{name}.json5").write_text("{}")
+    after = [joined(text, owned, features).text or "" for text in texts.values()]
+    verdicts = release.verdicts([*(text.decode("utf-8-sig") for text in texts.values()), *after])
+    before, then = verdicts[: len(texts)], verdicts[len(texts) :]
+    assert sum(verdict["valid"] for verdict in before) > len(texts) / 2
+    broken = {
+        name: now["issues"]
+        for name, was, now in zip(texts, before, then, strict=True)
+        if was["valid"] and not now["valid"]
+    }
+    assert broken == {}
 
 
 def test_the_batch_would_say_if_a_key_were_wrong(release: Release) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import pytest
 
@@ -11,7 +12,9 @@ from anvil.deploys.gateway_document import joined
 from anvil.harness.json5_document import parse, same
 from anvil.harness.openclaw_features import Features
 from anvil.harness.openclaw_merge import merge
+from anvil.harness.refusal import Refusal
 from tests.unit.harness.gateway_documents import COUNT, GENERATIONS, GatewayDocument, Generation, documents
+from tests.unit.harness.operators_documents import REFUSED, WRITTEN
 from tests.unit.harness.test_openclaw_merge import OWNED, foreign
 
 KNOWN = {"2026.6": Features(has_model_policy=False), "2026.9": Features(has_model_policy=True)}
@@ -65,3 +68,21 @@ def test_foreign_texts_stay_to_the_byte(made: list[GatewayDocument], generation:
             edited += 1
             assert [segment for segment in each.segments if segment not in found.text] == []
     assert edited > COUNT / 5 * 0.3
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_document_written_by_hand(name: str, generation: Generation) -> None:
+    text = WRITTEN[name]
+    if name in REFUSED:
+        with pytest.raises(Refusal, match=re.escape(REFUSED[name])) as refusal:
+            joined(text, OWNED, KNOWN[generation])
+        assert "SECRET" not in str(refusal.value)
+        return
+    edit = joined(text, OWNED, KNOWN[generation])
+    assert edit.text is not None
+    before, after = parse(text)[0], parse(edit.text.encode())[0]
+    assert same(foreign(after), foreign(before)) or not before
+    assert "SECRET" not in "".join((edit.before, edit.after, *edit.notes))
+    assert all(comment in edit.text for comment in re.findall(r"(?<![:\w])//[^\r\n]*", text.decode()) if before)
+    assert edit.text.count("\r\n") in (0, edit.text.count("\n"))
+    assert joined(edit.text.encode(), OWNED, KNOWN[generation]).text is None

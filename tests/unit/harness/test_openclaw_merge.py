@@ -208,6 +208,26 @@ def test_m6_a_map_of_another_kind_is_left_alone() -> None:
     assert "agents.defaults.models is not an object: left alone" in texts(defaults(models=["anvil/gone"]))
 
 
+@pytest.mark.parametrize(
+    ("live", "path"),
+    [
+        (defaults(model="anvil/gone"), "agents.defaults.model"),
+        (defaults(model={"primary": "openai/x", "fallbacks": ["anvil/gone"]}), "agents.defaults.model.fallbacks[0]"),
+        (defaults(heartbeat={"model": "anvil/gone"}), "agents.defaults.heartbeat.model"),
+        ({"agents": {"list": [{"id": "a", "model": "anvil/gone"}]}}, "agents.list[0].model"),
+    ],
+)
+def test_who_still_asks_for_a_preset_that_is_gone_is_named(live: Any, path: str) -> None:
+    assert f"WARN {path} is anvil/gone, which the router does not offer" in texts(live)
+    kept: Any = wanted(live)["agents"]
+    assert kept.get("list", kept["defaults"]) == live["agents"].get("list", kept["defaults"])
+
+
+@pytest.mark.parametrize("name", ["anvil/chat", "anvil/*", "openai/gone", "anvil/gone is what I had", "gone"])
+def test_no_other_name_is_reported(name: str) -> None:
+    assert not any("does not offer" in text for text in texts(defaults(heartbeat={"model": name})))
+
+
 def test_m7_an_agents_own_policy_is_reported() -> None:
     live = {"agents": {"entries": {"main": {"modelPolicy": {"allow": ["openai/*"]}}, "b": {}}}}
     assert any("agents.entries.main" in text for text in texts(live))
