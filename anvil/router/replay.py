@@ -72,7 +72,7 @@ def moves(records: Iterable[Decision], candidate: loading.Loaded, profile: Profi
         if record.intent is None or record.endpoint in ("count_tokens", "route"):
             continue
         signals = _signals(record)
-        intent = intents.replay(record.caller_model, record.work_class, record.intent.ambiguous, signals)
+        intent = intents.replay(_asked(record), record.work_class, record.intent.ambiguous, signals)
         decision = policy.decide(intent, signals)
         after = tuple([tier.id for tier, _ in decision.tiers])
         yield Move(
@@ -83,6 +83,14 @@ def moves(records: Iterable[Decision], candidate: loading.Loaded, profile: Profi
             after=after,
             why=decision.why if not after else decision.gate_note,
         )
+
+
+def _asked(record: Decision) -> str | None:
+    """The name that was meant; a record's caller_model has lost the blanks a preset's name may hold."""
+    intent = record.intent
+    if intent is not None and intent.source == "declared-preset":
+        return intent.preset
+    return record.caller_model
 
 
 def _signals(record: Decision) -> Signals:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from anvil.router import loading, replay
 from tests.router import tier as t
 from tests.router.conftest import Running, config_toml, start_router, tier_toml
 from tests.router.routing import reading
@@ -148,6 +149,7 @@ def test_a_house_routes_as_the_contract_reads(seed: int, tmp_path: Path) -> None
         assert len(records) == REQUESTS
         check_queries(running, records, rng)
         check_metrics(running, records)
+        check_replay(running, made, tmp_path / "decisions.json")
     finally:
         running.stop(expect=None)
         for tier in tiers.values():
@@ -293,6 +295,16 @@ def check_metrics(running: Running, records: list[dict[str, Any]]) -> None:
     assert {name: value for name, value in found.items() if name.startswith(names)} == {
         k: v for k, v in counted.items() if v
     }
+
+
+def check_replay(running: Running, made: World, file: Path) -> None:
+    """3.1: under the same configuration nothing moves, but for what a swap group held and what was not bound."""
+    if not all(tier.bound for tier in made.tiers):
+        return
+    file.write_bytes(running.client.get("/v1/decisions", params={"limit": 1000}).content)
+    loaded = loading.load(running.config, mode=None, environ={"TEST_KEY": "k"})
+    for move in replay.moves(replay.read(file), loaded):
+        assert sorted(move.before) == sorted(move.after), move
 
 
 def sample(name: str, labels: dict[str, Any]) -> str:
