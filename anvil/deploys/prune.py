@@ -64,6 +64,8 @@ def _volumes(site: Site) -> tuple[str, ...]:
 
 def _models(site: Site, volume: str, image: str) -> tuple[Candidate, ...]:
     answer = host.get_fact(VolumeModels, volume, image)
+    if answer.status == "absent" and "o such volume" in answer.error:
+        return ()
     if not answer.ok:
         raise PyinfraError(f"{site.name}: volume {volume} cannot be read with {image}: {answer.error or answer.status}")
     return tuple(msgspec.convert(msgspec.to_builtins(model), Candidate) for model in answer.models)

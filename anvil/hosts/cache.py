@@ -21,7 +21,9 @@ from anvil.hosts.shell import COMMAND_SECONDS, Answer, Commands, Struct, reading
 MOUNT = "/cache"
 SCAN_SECONDS = 300
 _FOLDER = re.compile(rf"{MOUNT}/(hub/)?models--[A-Za-z0-9_.-]+")
-_SCAN = f"""set -- -v "$1:{MOUNT}:ro" --entrypoint anvil "$2" prune --roots {MOUNT} --json
+# Docker would make a volume that is not there: a look must not.
+_SCAN = f"""limited {COMMAND_SECONDS} docker volume inspect "$1" >/dev/null || exit $?
+set -- -v "$1:{MOUNT}:ro" --entrypoint anvil "$2" prune --roots {MOUNT} --json
 set -- --rm --pull never --network none --read-only --tmpfs /tmp --user 0:0 "$@"
 said=$(limited {SCAN_SECONDS} docker run "$@") || exit $?
 printf '%s' "$said" | tr -d '\\n'

@@ -34,6 +34,12 @@ _HAVE_IMAGE = f"""told=$(limited {COMMAND_SECONDS} docker image inspect "$2" 2>&
   case $told in *'o such image'*) exit {NO_IMAGE} ;; *) printf '%s\\n' "$told"; exit $code ;; esac
 }}
 """
+# A volume that is not there would be made by the look; there is nothing in it to see.
+_HAVE_VOLUME = f"""told=$(limited {COMMAND_SECONDS} docker volume inspect "$1" 2>&1) || {{
+  code=$?
+  case $told in *'o such volume'*) exit 0 ;; *) printf '%s\\n' "$told"; exit $code ;; esac
+}}
+"""
 # Two pulls into one cache dead-lock on the cache's own lock: ours is taken first. The token goes by name, on no argv.
 _PULL = f"""umask 077
 root=$1 lock=$2; shift 2
@@ -60,10 +66,11 @@ for file in HfApi().model_info(repo, revision=revision, files_metadata=True, tim
         missing += (file.size or 0) - (os.path.getsize(part) if os.path.exists(part) else 0)
 print("missing", missing)
 """
-_SIZE = """root=$1; shift
+_SIZE = f"""root=$1 volume=$2; shift 2
 [ ! -f "$root/secrets.env" ] || . "$root/secrets.env"
 export HF_TOKEN
-limited 90 "$@"
+! limited {COMMAND_SECONDS} docker volume inspect "$volume" >/dev/null 2>&1 || set -- -v "$volume:{CACHE}:ro" "$@"
+limited 90 docker run --rm --pull never -e HF_TOKEN "$@"
 """
 SPARE = 1.05  # Beside the weights, the volume takes lock files, links and what else is written meanwhile.
 
@@ -95,7 +102,7 @@ class HfSnapshot(FactBase[SnapshotAnswer]):
         run = f"limited {LOOK_SECONDS} docker run --rm --pull never --network none --entrypoint sh -v"
         folder = repo.replace("/", "--")
         look = f'{run} "$1:{CACHE}:ro" "$2" -c "$3" look "$4" "$5"'
-        return ask(_HAVE_IMAGE + look, volume, image, _LOOK, folder, revision)
+        return ask(_HAVE_IMAGE + _HAVE_VOLUME + look, volume, image, _LOOK, folder, revision)
 
     def process(self, output: list[str]) -> SnapshotAnswer:
         got = reading(output)
@@ -138,10 +145,9 @@ class HubSize(FactBase[SizeAnswer]):
         exclude: tuple[str, ...],
         root: str,
     ) -> StringCommand:
-        run = ("docker", "run", "--rm", "--pull", "never", "-e", "HF_TOKEN", "-v", f"{volume}:{CACHE}:ro")
         folder = f"{CACHE}/hub/models--{repo.replace('/', '--')}"
         told = (repo, revision, folder, json.dumps(include), json.dumps(exclude))
-        return ask(_SIZE, root, *run, "--entrypoint", "python3", image, "-c", SIZE, *told)
+        return ask(_SIZE, root, volume, "--entrypoint", "python3", image, "-c", SIZE, *told)
 
     def process(self, output: list[str]) -> SizeAnswer:
         got = reading(output)

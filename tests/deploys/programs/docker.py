@@ -121,6 +121,10 @@ def ran(words):
     image, rest = words[at], words[at + 1 :]
     if image not in listed("images"):
         sys.exit(f"Unable to find image '{image}' locally")
+    volume = after(words, "-v").split(":")[0] if "-v" in words else "/"
+    if not volume.startswith("/") and volume not in listed("volume"):  # docker makes one that is not there
+        note(["volume", "made by run", volume])
+        add("volume", volume)
     if entry == "anvil" and rest[0] == "preflight":
         note(["preflight", after(rest, "--model")])
         print(
