@@ -128,10 +128,10 @@ class StreamWriter:
         if self._open == _OUTPUT_TEXT:
             return self._piece(event.text)
         # a message of blanks (some models write them before a call) would only litter the caller's history
-        self._blank += event.text
-        if self._blank.isspace():
+        if event.text.isspace():
+            self._blank += event.text
             return b""
-        text = self._blank
+        text = self._blank + event.text
         return self._begin(_OUTPUT_TEXT) + self._piece(text)
 
     def _call(self, event: ToolDone) -> bytes:
