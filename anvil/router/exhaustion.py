@@ -33,7 +33,8 @@ def over_context(runtime: Runtime, exchange: Exchange) -> Plain:
         message = f"prompt is too long: at least {words} tokens > {largest} maximum"
         body = module.error(413, "payload_too_large", message)
     else:
-        message = f"this request is too long: maximum context length is {largest} tokens"
+        # "this model's" is what litellm, and with it aider, looks for; without it they ask until they are stopped
+        message = f"this request is too long: this model's maximum context length is {largest} tokens"
         body = module.error(413, "payload_too_large", message, code="context_length_exceeded")
     return end(exchange, "over_context", 413, body)
 

@@ -161,7 +161,7 @@ def test_too_long_for_every_tier_is_413_worded_so_that_clients_recognise_it(tier
     answer = ask(running, messages=long)
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "context_length_exceeded"
-    assert "maximum context length is 50 tokens" in answer.json()["error"]["message"]
+    assert "this model's maximum context length is 50 tokens" in answer.json()["error"]["message"]
     answer = ask(running, "/v1/messages", messages=long)
     assert answer.status_code == 413
     assert "prompt is too long" in answer.json()["error"]["message"]
