@@ -8,6 +8,7 @@ import pytest
 
 from anvil.render import compose, readback, router
 from anvil.render.env import Secrets
+from anvil.topology.finding import Finding
 from tests.unit.topology.example import topology
 
 
@@ -17,7 +18,7 @@ def router_text() -> tuple[str, dict[str, Any]]:
     return router.toml(made, intended), intended
 
 
-def sentences(findings: list[readback.Finding]) -> str:
+def sentences(findings: list[Finding]) -> str:
     return "; ".join(finding.sentence for finding in findings)
 
 
