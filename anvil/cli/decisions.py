@@ -16,6 +16,7 @@ from rich.text import Text
 
 from anvil.cli.ending import stop, unauthorized
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
+from anvil.lab import whole_answer
 from anvil.router.decisions.query import BadQuery
 from anvil.router.decisions.query import parse as parse_query
 from anvil.router.decisions.record import ID_PATTERN, Decision, decode
@@ -74,30 +75,29 @@ def _client(url: str, token_env: str) -> httpx.Client:
 
 def _get(client: httpx.Client, path: str, token_env: str) -> httpx.Response:
     try:
-        answer = client.get(path, timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
+        answer = whole_answer.get(client, path, seconds=ANSWER_SECONDS, connect=CONNECT_SECONDS)
     except httpx.HTTPError as error:
         raise _unreachable(client, error) from None
     return _checked(answer, token_env)
 
 
 def _unreachable(client: httpx.Client, error: Exception) -> click.ClickException:
-    return stop(f"no router answers at {client.base_url} ({type(error).__name__}); see --url", UNREACHABLE)
+    return stop(f"no router answers at {client.base_url} ({whole_answer.trouble(error)}); see --url", UNREACHABLE)
 
 
 def _checked(answer: httpx.Response, token_env: str) -> httpx.Response:
     if answer.status_code == 200:
         return answer
-    answer.read()
     if answer.status_code == 401:
         raise unauthorized(token_env)
-    raise stop(f"the router answered {answer.status_code}: {_message(answer)}", FAILED)
+    raise stop(whole_answer.refusal(answer.status_code, _message(answer)), FAILED)
 
 
 def _message(answer: httpx.Response) -> str:
     try:
         message = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        return "no message"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
     return str(message)[:512]
 
 
@@ -215,7 +215,10 @@ def _follow(client: httpx.Client, parameters: httpx.QueryParams, token_env: str,
         try:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
             with client.stream("GET", f"/v1/decisions?{parameters}", headers=headers) as answer:
-                _checked(answer, token_env)
+                if answer.status_code != httpx.codes.OK:
+                    _checked(whole_answer.read(answer, seconds=ANSWER_SECONDS), token_env)
+                if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise stop("the answer is not a stream of decisions; is --url an anvil router?", FAILED)
                 connected = True
                 for event, event_id, data in events(answer.iter_lines()):
                     last_id = event_id or last_id

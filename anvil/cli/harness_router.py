@@ -14,6 +14,7 @@ from anvil.cli import topology_file
 from anvil.cli.ending import stop, unauthorized
 from anvil.cli.exit_codes import FAILED, UNREACHABLE, USAGE
 from anvil.harness.model import File, Model, Router, max_output, title
+from anvil.lab import whole_answer
 from anvil.router import profile as quality
 from anvil.router.config import ConfigError, RouterConfig
 from anvil.router.config.model import TierConfig
@@ -97,20 +98,17 @@ def _tier(topology: Topology, name: str) -> TierConfig:
 def ask(client: str, url: str, token_env: str | None, release: str) -> bytes:
     token = os.environ.get(token_env or DEFAULT_TOKEN_ENV, "").strip()
     parameters = {key: value for key, value in (("token_env", token_env), ("version", release)) if value}
+    base = _base(url)
+    query = httpx.QueryParams(parameters)
     try:
-        answer = httpx.get(
-            f"{_base(url)}/v1/harness/{client}",
-            params=parameters,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=SECONDS,
-            trust_env=False,
-        )
+        with httpx.Client(headers={"Authorization": f"Bearer {token}"} if token else {}, trust_env=False) as asking:
+            answer = whole_answer.get(asking, f"{base}/v1/harness/{client}?{query}", seconds=SECONDS, connect=SECONDS)
     except httpx.HTTPError as error:
-        raise stop(f"no router answers at {url} ({type(error).__name__}); see --url", UNREACHABLE) from None
+        raise stop(f"no router answers at {url} ({whole_answer.trouble(error)}); see --url", UNREACHABLE) from None
     if answer.status_code == 401:
         raise unauthorized(token_env or DEFAULT_TOKEN_ENV)
     if answer.status_code != 200:
-        raise stop(f"the router answered {answer.status_code}: {answer.text[:300]}", FAILED)
+        raise stop(whole_answer.refusal(answer.status_code, answer.text), FAILED)
     return answer.content
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
+from anvil.lab import whole_answer
 from anvil.lab.controller_doctor import Check
 from anvil.topology import derived
 from anvil.topology.model import CloudTier, Custom, ServeTier, Topology
@@ -28,7 +29,8 @@ Get = Callable[[str, Mapping[str, str]], Answer | None]
 def get(url: str, headers: Mapping[str, str]) -> Answer | None:
     """No proxy, no redirect."""
     try:
-        found = httpx.get(url, headers=dict(headers), timeout=SECONDS, trust_env=False, follow_redirects=False)
+        with httpx.Client(headers=dict(headers), trust_env=False, follow_redirects=False) as client:
+            found = whole_answer.get(client, url, seconds=SECONDS, connect=SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL):
         return None
     return Answer(found.status_code, found.content)

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from anvil.cli import decisions as module
 from anvil.cli.decisions import decisions, events, explain
+from anvil.lab import whole_answer
 from anvil.router.decisions.record import (
     Attempt,
     Decision,
@@ -107,6 +108,7 @@ class Router:
                 status, body = router.answers.get(self.path.partition("?")[0], (404, b"{}"))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Type", "text/event-stream" if b"\nid: " in body else "application/json")
                 self.send_header("Location", "/elsewhere")
                 self.end_headers()
                 self.wfile.write(body)
@@ -232,7 +234,8 @@ def test_usage_errors_exit_2(arguments: list[str], problem: str) -> None:
     [
         (401, b"{}", "set ANVIL_ROUTER_TOKEN"),
         (503, b'{"error":{"message":"draining"}}', "503: draining"),
-        (307, b"", "answered 307"),
+        (307, b"", "a redirect (307)"),
+        (500, b'{"error":{"message":"\\u001b[2Jgone"}}', "answered 500: [2Jgone"),
         (200, b"<html>", "not a list of decisions"),
     ],
 )
@@ -252,6 +255,19 @@ def test_nobody_there_exits_3(command: click.Command, arguments: list[str]) -> N
 
 
 # -------------------------------------------------------------------------------------------------- follow
+
+
+def test_following_what_is_no_stream_ends(router: Router) -> None:
+    router.answers["/v1/decisions"] = (200, b"<html>Welcome</html>")
+    result = run(decisions, "-f", "--url", router.url)
+    assert (result.exit_code, "is --url an anvil router?" in result.stderr) == (1, True)
+
+
+def test_an_answer_without_end_is_no_router(router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_answer, "CAP", 1000)
+    router.answers["/v1/decisions"] = (200, b"x" * 2000)
+    result = run(decisions, "--url", router.url)
+    assert (result.exit_code, "an answer larger than" in result.stderr) == (3, True)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
