@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,17 +31,19 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes, *, force: bool = False, mkdir: bool = False) -> None:
-    """Put ``data`` at ``path`` in one step: temporary file beside it, fsync, rename (lab contract 1).
+    """Put ``data`` at ``path`` in one step: temporary file beside it, fsync, rename (lab contract 1). A link stays one,
+    what it leads to is written; a file that was there keeps its mode, a new one is readable by all.
 
     Raises WriteRefused when the parent is missing (allow with ``mkdir``) or the file exists (``force``); WriteFailed.
     """
     check_target(path, force=force, mkdir=mkdir)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
+        _replace(Path(os.path.realpath(path)), data)
 
 
 def _replace(path: Path, data: bytes) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     new = Path(name)
     try:
@@ -48,7 +51,7 @@ def _replace(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        new.chmod(0o644)
+        new.chmod(mode)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
@@ -58,6 +61,8 @@ def check_target(path: Path, *, force: bool = False, mkdir: bool = False) -> Non
     """Say early, before anything is measured, that ``path`` could not be written. Raises WriteRefused."""
     if path.is_dir():
         raise WriteRefused(f"{path}: is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise WriteRefused(f"{path}: is no plain file; name one")
     if path.exists() and not force:
         raise WriteRefused(f"{path}: exists; name another file or give --force")
     if not path.parent.is_dir() and not mkdir:
