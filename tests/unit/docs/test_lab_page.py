@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from anvil.cli import COMMANDS
 from anvil.lab.evaluation import profile_file
-from anvil.router.decisions.record import encode
+from anvil.router.decisions.record import IntentRecord, encode
 from anvil.router.profile import Row
 from tests.router.tier import Received, Script, Tier, auto, response
 from tests.unit.docs.console import commands, prints
@@ -66,7 +66,13 @@ def place(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Path:
     write("live.json", ("small", "chat", "allow", 0.9), ("small", "planning", "deny", 0.2))
     recorded = [
         decision(id=MOVED),
-        decision(id=STAYED, caller_model="planning", work_class="planning", requested_tiers=()),
+        decision(
+            id=STAYED,
+            caller_model="planning",
+            intent=IntentRecord(source="declared-preset", preset="planning", confidence=1.0),
+            work_class="planning",
+            requested_tiers=(),
+        ),
     ]
     Path("decisions.jsonl").write_bytes(b"\n".join(encode(each) for each in recorded) + b"\n")
     Path("texts.jsonl").write_text(f'{{"id": "{MOVED}", "prompt": "say hello"}}\n')
