@@ -95,10 +95,13 @@ case $name in
   *-next | next) of=next- ;;
 esac
 tick
+called=$(sed -n 's/^ *container_name: "\\(.*\\)"$/\\1/p' "$state/defined" 2>/dev/null)
+another() { [ -z "$of" ] && [ -n "$called" ] && [ "$1" != "$called" ]; }
 label() { sed -n "s/.*\\"anvil.$1\\": \\"\\(.*\\)\\".*/\\1/p" "$state/defined" | head -n 1; }
 case "$1 $2" in
   'inspect -f')
     [ -n "$live" ] || exit 1
+    ! another "$name" || exit 1
     case $3 in
       *NetworkMode*) get network n1; echo "anvil $value" ;;
       *Status*) get started s0; echo "$status $restarts $value sha256:image" ;;
@@ -110,7 +113,7 @@ case "$1 $2" in
   'exec '*)
     case "$*" in
       *' sh -c kill -s '*' 1') if crashed; then exit 1; fi; case $5 in *HUP*) begin "$base" ;; esac ;;
-      *) probe "$7" ;;
+      *) ! another "$name" || exit 1; probe "$7" ;;
     esac ;;
   'rm -f') [ -n "$of" ] || exit 64; rm -f "$state/next-live" ;;
   'logs --tail' | 'stop -t') [ -n "$of" ] ;;
@@ -201,14 +204,21 @@ class World:
         return script
 
     def stage(
-        self, release: str, behaviour: str = "ok", revision: str = "1" * 16, env: str = "2" * 16, socket: str = ""
+        self,
+        release: str,
+        behaviour: str = "ok",
+        revision: str = "1" * 16,
+        env: str = "2" * 16,
+        socket: str = "",
+        called: str = "",
     ) -> None:
         """``socket``: the revision of the service that holds the published port; "" = the router publishes it itself."""
         folder = self.root / "router" / "releases" / release
         folder.mkdir()
         (folder / "RELEASE").write_text(f"{release}\n")
         labels = f'      "anvil.revision": "{revision}"\n      "anvil.env": "{env}"\n'
-        text = f'services:\n  "router":\n    image: "r:1"\n    labels:\n{labels}'
+        name = f'    container_name: "{called}"\n' if called else ""
+        text = f'services:\n  "router":\n    image: "r:1"\n{name}    labels:\n{labels}'
         held = f'  "socket":\n    labels:\n      "anvil.revision": "{socket}"\n' if socket else ""
         (folder / "compose.yaml").write_text(text + held)
         (folder / "run.sh").write_text(f"#!/bin/sh\n# anvil.mark {revision} {env}\n")

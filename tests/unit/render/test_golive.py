@@ -240,6 +240,18 @@ def test_a_router_that_was_left_without_its_name_is_made_anew(tmp_path: Path, le
     assert ("--force-recreate" in mutating(ran.calls)[0]) is bool(left)
 
 
+@pytest.mark.parametrize("behaviour", ["ok", "crash-2"])
+def test_a_release_whose_container_has_another_name_is_watched_by_its_own(tmp_path: Path, behaviour: str) -> None:
+    """The script is the newest topology's; the release it goes back to may be from before a rename."""
+    world = World(tmp_path, container="renamed")
+    world.stage(OLD, called="anvil-router")
+    world.stage(NEW, behaviour, revision="9" * 16, called="renamed")
+    world.running(OLD)
+    ran = world.go(NEW)
+    assert (ran.code, ran.current) == ((DONE, NEW) if behaviour == "ok" else (ROLLED_BACK, OLD)), ran.said
+    assert world.go(OLD).code == DONE
+
+
 def test_a_link_to_nothing_is_no_release_to_go_back_to(world: World) -> None:
     world.stage(NEW)
     world.stage(OTHER, "mute")
