@@ -81,9 +81,11 @@ class Relay:
         except asyncio.CancelledError:
             if lease.was_cut:
                 return answers.refused(Refused("backend_unavailable", "cut by a swap to another model; try again"))
-            sending.cancel()
+            _drop(sending)
             raise
         lease.on_cut = lambda: connection.abort("cut")
+        if lease.was_cut:  # in the moment in which the answer's head came
+            connection.abort("cut")
         if again and connection.status == STILL_LOADING and await self.residency.replaced(lease):
             connection.abort("a copy that its runtime restarted, not the resident")
             return RETRY
@@ -116,6 +118,12 @@ RETRY = answers.error(503, "backend_unavailable", "the model died; asking again"
 
 def _cancel(sending: asyncio.Future[Connection]) -> None:
     sending.cancel()
+
+
+def _drop(sending: asyncio.Future[Connection]) -> None:
+    """Nobody waits any more; the head may have come in the same moment, and then the engine is let go too."""
+    if not sending.cancel() and not sending.cancelled() and sending.exception() is None:
+        sending.result().abort("the caller has left")
 
 
 async def _relayed(connection: Connection, request: HttpRequest) -> None:
