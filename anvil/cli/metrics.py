@@ -46,6 +46,8 @@ def metrics(file: Path, threshold: float, as_json: bool) -> None:
         raise stop(f"{file}: not UTF-8; give JSONL as /v1/decisions?format=jsonl writes it") from None
     except BadRecord as error:
         raise stop(f"{file}: {error}") from None
+    if summary.overall.accepted_local and not summary.overall.graded_local:
+        click.echo("note: nothing served locally has a ground_truth: the gate had nothing to judge", err=True)
     click.echo(msgspec.json.format(msgspec.json.encode(summary)).decode() if as_json else as_text(summary))
     if not summary.gate_passed:
         raise SystemExit(BREACH)
@@ -64,6 +66,6 @@ def as_text(summary: Summary) -> str:
 def _row(name: str, tally: Tally, breach: bool) -> str:
     return (
         f"{name}  {tally.accepted_local}/{tally.total} local ({tally.accept_rate:.2%})"
-        f"  silent failures {tally.silent_failures} ({tally.silent_failure_rate:.2%})"
+        f"  {tally.graded_local} graded  silent failures {tally.silent_failures} ({tally.silent_failure_rate:.2%})"
         f"  cloud tokens saved {tally.cloud_tokens_saved}  cost ${tally.cost_usd:.4f}{'  BREACH' if breach else ''}"
     )

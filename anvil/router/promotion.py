@@ -23,11 +23,13 @@ class BadRecord(ValueError):
 
 
 class Tally(Struct):
-    """Sums over one work class, or over all. Rates are 0 where nothing was accepted locally."""
+    """Sums over one work class, or over all. Rates are 0 where nothing was accepted locally; ``graded_local`` counts
+    what somebody judged of that: a failure that nobody looked for is not there to be found."""
 
     total: int = 0
     accepted_local: int = 0
     accept_rate: float = 0.0
+    graded_local: int = 0
     silent_failures: int = 0
     silent_failure_rate: float = 0.0
     cloud_tokens_saved: int = 0
@@ -110,9 +112,12 @@ def _rules(record: Record) -> list[tuple[bool, str]]:
         (isinstance(record.get("served_tier"), str | None), "served_tier must be a string or null"),
         (well_formed, "attempts must be a list of objects"),
         (all(_is_number(entry.get(name)) for entry in counted for name in _NUMBERS), _NUMBERS_RULE),
+        (not record.keys().isdisjoint(_OF_A_RECORD), _NO_RECORD),
     ]
 
 
+_OF_A_RECORD: Final = ("served_tier", "work_class", "outcome", "ground_truth")
+_NO_RECORD: Final = "no decision record; give one a line, as /v1/decisions?format=jsonl writes them"
 _NUMBERS: Final = (
     "total_prompt_tokens",
     "total_completion_tokens",
@@ -141,6 +146,8 @@ def _add(tally: Tally, record: Record) -> None:
     tally.accepted_local += 1
     tally.cloud_tokens_saved += _served_tokens(record)
     explicit = record.get("silent_failure")
+    if isinstance(explicit, bool) or record.get("ground_truth") is not None:
+        tally.graded_local += 1
     if explicit if isinstance(explicit, bool) else record.get("ground_truth") == "fail":
         tally.silent_failures += 1
 

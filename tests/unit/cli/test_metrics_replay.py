@@ -21,9 +21,20 @@ def run(*arguments: object) -> Result:
 def test_the_shipped_window_passes() -> None:
     result = run("--replay", WINDOW)
     assert result.exit_code == 0
-    assert "__overall__   25/35 local (71.43%)  silent failures 0 (0.00%)  cloud tokens saved 37890" in result.stdout
+    assert (
+        "__overall__   25/35 local (71.43%)  20 graded  silent failures 0 (0.00%)  cloud tokens saved 37890"
+        in result.stdout
+    )
     assert result.stdout.rstrip().endswith("gate passed (silent failure rate must stay below 0.01)")
     assert run("--replay", WINDOW).stdout == result.stdout
+
+
+def test_a_window_that_nobody_graded_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "window.jsonl"
+    file.write_text(json.dumps({"work_class": "chat", "served_tier": "a", "served_tier_privacy": "local"}) + "\n")
+    result = run("--replay", file)
+    assert (result.exit_code, "the gate had nothing to judge" in result.stderr) == (0, True)
+    assert "nothing to judge" not in run("--replay", WINDOW).stderr
 
 
 def test_json_is_one_document() -> None:
@@ -47,7 +58,12 @@ def test_a_breach_exits_1(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"{}\n{\n", "line 2: not JSON"), (b"\xff\n", "not UTF-8"), (b"", "no record"), (None, "No such file")],
+    [
+        (b'{"outcome":"gated"}\n{\n', "line 2: not JSON"),
+        (b"\xff\n", "not UTF-8"),
+        (b"", "no record"),
+        (None, "No such file"),
+    ],
 )
 def test_what_cannot_be_read_exits_2(tmp_path: Path, content: bytes | None, problem: str) -> None:
     file = tmp_path / "window.jsonl"

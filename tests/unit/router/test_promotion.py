@@ -32,6 +32,22 @@ def line(**changes: object) -> str:
     return json.dumps(record | changes)
 
 
+def test_what_nobody_judged_is_not_counted_as_judged() -> None:
+    lines = [
+        line(),
+        line(ground_truth=None),
+        line(ground_truth=None, silent_failure=False),
+        line(served_tier_privacy="cloud"),
+    ]
+    assert evaluate(lines).overall.graded_local == 2
+
+
+@pytest.mark.parametrize("text", ["{}", '{"object": "list", "data": []}', '{"decision": {"served_tier": "small"}}'])
+def test_an_object_that_is_no_record_is_refused(text: str) -> None:
+    with pytest.raises(BadRecord, match="line 2: no decision record"):
+        evaluate([line(), text])
+
+
 def test_the_shipped_window() -> None:
     lines = WINDOW.read_text().splitlines()
     summary = evaluate(lines)
