@@ -20,6 +20,7 @@ from anvil.deploys.changes import differing
 from anvil.deploys.site import Site, each, here
 from anvil.hosts.decision import Options, WantedService
 from anvil.hosts.files import FileText
+from anvil.hosts.processes import ProcessRuntime, program_kept
 from anvil.hosts.readiness import Expectation
 from anvil.hosts.resources import Needs
 from anvil.hosts.services import (
@@ -105,10 +106,13 @@ def _bring_up(site: Site, only: tuple[str, ...]) -> None:
         spec = site.spec(name)
         if spec is None or spec.wanted != "up" or (only and name not in only):
             continue
+        runtime, want = site.runtime(spec.pull), wanted(spec, differing(live.get(name), spec.definition))
+        if isinstance(runtime, ProcessRuntime):
+            program_kept(name=f"Definition of {name}", runtime=runtime, wanted=want)
         done[name] = service_up(
             name=f"Up {name}",
-            runtime=site.runtime(spec.pull),
-            wanted=wanted(spec, differing(live.get(name), spec.definition)),
+            runtime=runtime,
+            wanted=want,
             options=Options(recreate=name in recreate, adopt=name in adopt),
             needs=needs(site, spec, gone),
             _ignore_errors=True,

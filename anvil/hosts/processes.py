@@ -6,7 +6,7 @@ count of starts. The note always tells of the process that really runs, also aft
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
@@ -34,8 +34,21 @@ _LOCK = """umask 027
 exec 9>>"$folder/lock"
 ! command -v flock >/dev/null 2>&1 || flock -w 30 9 || { echo "busy: another run holds $folder/lock" >&2; exit 12; }
 """
+# One that nobody can reach, its socket or its folder gone, would hold its services' ports against those of the new one.
 _START = """folder=$1 python=$2
 cd "$folder" || exit 1
+ours() {
+  ps -A -ww -o pid= -o args= | while read -r pid words; do
+    case $words in *" -m supervisor.supervisord -c $folder/supervisord.conf") echo "$pid" ;; esac
+  done
+}
+signal=TERM n=0
+while left=$(ours) && [ -n "$left" ]; do
+  [ $((n % 300)) -ne 0 ] || { kill -s "$signal" $left; signal=KILL; }
+  n=$((n + 1))
+  [ "$n" -lt 900 ] || { echo "supervisord $left does not end" >&2; exit 1; }
+  sleep 0.1
+done
 env -i PATH="$PATH" HOME="$HOME" "$python" -m supervisor.supervisord -c "$folder/supervisord.conf" </dev/null || exit 1
 n=0
 until [ -S sock ]; do n=$((n + 1)); [ "$n" -lt 100 ] || { tail -n 5 logs/supervisord.log >&2; exit 1; }; sleep 0.1; done
@@ -121,11 +134,17 @@ class ProcessRuntime(Struct, frozen=True, kw_only=True):
         return "\n".join(text.splitlines()[-lines:])
 
     def apply(self, action: Action, wanted: WantedService) -> Iterator[PyinfraCommand]:
-        program, programs = self.programs[wanted.name], f"{folder_of(self.root)}/programs"
-        start = launcher(self.root, program, wanted.revision, wanted.env_digest)
-        yield write_command(f"{programs}/{wanted.name}.sh", start, "750")
-        yield write_command(f"{programs}/{wanted.name}.conf", program_conf(self.root, program), "640")
+        for path, (text, mode) in self.files(wanted.name, wanted.revision, wanted.env_digest).items():
+            yield write_command(path, text, mode)
         yield self.ctl(_UP, wanted.name)
+
+    def files(self, name: str, revision: str, env_digest: str) -> dict[str, tuple[str, str]]:
+        """Path -> text and mode of what defines a program."""
+        program, programs = self.programs[name], f"{folder_of(self.root)}/programs"
+        return {
+            f"{programs}/{name}.sh": (launcher(self.root, program, revision, env_digest), "750"),
+            f"{programs}/{name}.conf": (program_conf(self.root, program), "640"),
+        }
 
     def stop(self, live: ServiceState, name: str) -> Iterator[PyinfraCommand]:
         yield self.ctl('ctl stop "$name"', name)
@@ -159,20 +178,32 @@ def program_defined(root: str, program: Program) -> Commands:
     """
     Write a program's two files without starting it: the router is started by its release's own script.
     """
-    programs = f"{folder_of(root)}/programs"
-    texts = {
-        f"{programs}/{program.name}.sh": (launcher(root, program, "", ""), "750"),
-        f"{programs}/{program.name}.conf": (program_conf(root, program), "640"),
-    }
+    made = ProcessRuntime(root=root, python="", programs={program.name: program})
+    yield from _written(program.name, made.files(program.name, "", ""))
+
+
+@operation()
+def program_kept(runtime: ProcessRuntime, wanted: WantedService) -> Commands:
+    """
+    Put back the files of a service that runs as wanted: its next start, after a crash, would take what was edited.
+    """
+    live = runtime.observe(host, wanted.name, wanted.container)
+    if live.state != "running" or live.revision != wanted.revision:
+        host.noop(f"{wanted.name} is started from what is written then")
+        return
+    yield from _written(wanted.name, runtime.files(wanted.name, live.revision, live.env))
+
+
+def _written(name: str, texts: Mapping[str, tuple[str, str]]) -> Commands:
     stale = {
         path: (text, mode)
         for path, (text, mode) in texts.items()
         if difference(host.get_fact(FileState, path), digest_of(text), mode, "")
     }
     if not stale:
-        host.noop(f"{program.name} is defined")
+        host.noop(f"{name} is defined")
         return
-    announce(f"{program.name}: definition of the process")
+    announce(f"{name}: definition of the process")
     for path, (text, mode) in stale.items():
         yield write_command(path, text, mode)
 

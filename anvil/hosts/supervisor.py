@@ -12,6 +12,8 @@ import shlex
 from anvil.hosts.shell import Struct
 
 SOCKET_PATH_BYTES = 95  # A socket address holds 104 bytes on macOS; supervisord first binds the path plus ".<pid>".
+# A supervisord that was killed leaves nothing running: orphans would hold their ports against the next one's services.
+_BOUND = "bound=; ! setpriv --pdeathsig TERM true 2>/dev/null || bound='setpriv --pdeathsig TERM'"
 _PLAIN = re.compile(r"^[A-Za-z0-9._/-]+$")
 
 SUPERVISORD_CONF = """\
@@ -105,13 +107,14 @@ printf '%s %s %s\\n' {revision or "-"} {env_digest or "-"} "$((starts + 1))" > {
 mv -f {marker}.new {marker}
 [ ! -f {root}/secrets.env ] || . {root}/secrets.env
 {secrets}{exports}cd {shlex.quote(program.cwd)} || exit 1
-exec {shlex.join(program.argv)}
+{_BOUND}
+exec $bound {shlex.join(program.argv)}
 """
 
 
 def argv_of(text: str) -> list[str]:
     """The command line of a launcher, [] when it has none."""
-    words = text.partition(" || exit 1\nexec ")[2]
+    words = text.partition("\nexec $bound ")[2]
     try:
         return shlex.split(words)
     except ValueError:

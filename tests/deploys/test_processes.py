@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -17,7 +19,13 @@ import pytest
 
 from anvil.hosts.containers import ServicesAnswer
 from anvil.hosts.decision import Options, WantedService
-from anvil.hosts.processes import ProcessRuntime, ProcessServices, supervisor_running, supervisor_stopped
+from anvil.hosts.processes import (
+    ProcessRuntime,
+    ProcessServices,
+    program_kept,
+    supervisor_running,
+    supervisor_stopped,
+)
 from anvil.hosts.readiness import Expectation
 from anvil.hosts.services import container_retired, service_ready, service_stopped, service_up
 from anvil.hosts.supervisor import SUPERVISORD_CONF, Program, usable_root
@@ -35,6 +43,12 @@ class H(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
 """
 ODD = "a 'b' \"c\" $HOME ;#%(x)s"
+
+
+def alive(pid: int) -> bool:
+    """One that ended may wait for init to take note of it."""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(told.strip()) and not told.strip().startswith("Z")
 
 
 def free_port() -> int:
@@ -133,6 +147,44 @@ def test_only_what_differs_restarts(box: Box) -> None:
     assert play(gone).changed() == [True]
     assert play(gone).changed() == [False]
     assert (box.pid("fast"), set(box.services().services)) == (fast, {"fast"})
+
+
+def test_what_was_edited_by_hand_is_put_back_and_nothing_restarts(box: Box) -> None:
+    box.up("fast", "aaaa")
+    pid, programs = box.pid("fast"), box.root / "supervisor" / "programs"
+    kept = (program_kept, {"runtime": box.runtime(), "wanted": box.wanted("fast", "aaaa")})
+    assert play(kept).changed() == [False]
+    before = [(programs / f"fast.{end}").read_text() for end in ("sh", "conf")]
+    (programs / "fast.sh").write_text(before[0].replace("exec ", "exec false "))
+    (programs / "fast.conf").write_text(before[1] + "; mine\n")
+    assert play(kept).changed() == [True]
+    assert [(programs / f"fast.{end}").read_text() for end in ("sh", "conf")] == before
+    assert (play(kept).changed(), box.pid("fast")) == ([False], pid)
+    other = (program_kept, {"runtime": box.runtime(), "wanted": box.wanted("fast", "bbbb")})
+    assert play(other).changed() == [False]  # it is made anew, and its files with it
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="only Linux ends a process with its parent")
+def test_a_supervisord_that_was_killed_leaves_no_orphan(box: Box) -> None:
+    box.up("fast", "aaaa")
+    pid = box.pid("fast")
+    os.kill(int((box.root / "supervisor" / "supervisord.pid").read_text()), signal.SIGKILL)
+    end = time.monotonic() + 20
+    while alive(pid):
+        assert time.monotonic() < end, "the service outlived its supervisord"
+        time.sleep(0.1)
+    assert box.prepared().changed()[-1]
+    assert box.up("fast", "aaaa").error == ""
+
+
+def test_a_supervisord_that_lost_its_socket_makes_room_for_another(box: Box) -> None:
+    box.up("fast", "aaaa")
+    old, service = int((box.root / "supervisor" / "supervisord.pid").read_text()), box.pid("fast")
+    (box.root / "supervisor" / "sock").unlink()
+    assert box.prepared().changed()[-1]
+    assert box.up("fast", "aaaa").error == ""
+    assert not alive(old)
+    assert not alive(service)
 
 
 def test_a_changed_secret_waits_until_it_is_asked_for(box: Box) -> None:

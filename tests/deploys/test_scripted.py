@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploys.scripted import CARD, REPO, Machine, Ran, without
+from tests.deploys.scripted import CARD, DIGEST, REPO, Machine, Ran, without
 
 pytestmark = pytest.mark.timeout(180)
 ASKED: dict[str, dict[str, str]] = {
@@ -75,6 +75,15 @@ def test_no_dry_run_changes_anything(folder: Path) -> None:
         assert ran.calls == [], file
         assert "Traceback" not in ran.story
         assert not machine.root.exists(), file
+
+
+def test_a_look_for_weights_makes_no_volume(folder: Path) -> None:
+    """I11: `docker run -v NAME:…` makes a volume that is not there; the image is, and could look."""
+    machine = Machine(folder)
+    (machine.state / "images").write_text(f"vllm:1{DIGEST}\n")
+    ran = machine.deploy("weights", dry=True)
+    assert (ran.error, ran.calls) == ("", [])
+    assert "org/fast: not in the volume" in ran.said
 
 
 def test_one_flag_recreates_one_serve_says_which_and_a_second_run_nothing(machine: Machine) -> None:
