@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +15,7 @@ from tests.clients import applied
 from tests.clients.client import Client, Place
 from tests.clients.rows import ROWS
 from tests.clients.sandbox import Outcome, run
-from tests.clients.scenarios import Happened, Scenario
+from tests.clients.scenarios import HELLO, Happened, Scenario
 from tests.clients.stage import Stage, stage
 
 Status = Literal["PASS", "FAIL", "SKIP"]
@@ -51,8 +53,12 @@ def _play(client: Client, scenario: Scenario, scene: Stage, folder: Path, usual:
         made.mkdir(parents=True)
     scene.begin(scenario.fast, scenario.heavy)
     pointers, wrong = _configure(client, scenario, scene, place)
-    argv = client.command(place, scenario)
-    outcome = run(argv, client.environment(place, pointers), place.work, scenario.limit_s or client.limit_s)
+    argv, environment = client.command(place, scenario), client.environment(place, pointers)
+    limit_s = scenario.limit_s or client.limit_s
+    if scenario.again:
+        first = client.command(place, replace(scenario, prompt=HELLO, again=False))
+        wrong += [] if run(first, environment, place.work, limit_s).code == 0 else ["the turn before did not end well"]
+    outcome = run(argv, environment, place.work, limit_s, _once_streaming(scene) if scenario.interrupted else None)
     happened = _gather(scene, outcome, place, usual)
     _keep(folder, argv, happened)
     wrong += scenario.judge(happened)
@@ -68,6 +74,18 @@ def _play(client: Client, scenario: Scenario, scene: Stage, folder: Path, usual:
         len(happened.records),
         max((record["duration_ms"] for record in happened.records), default=0.0),
     )
+
+
+def _once_streaming(scene: Stage) -> Callable[[], bool]:
+    """A second after a request reached a tier: the answer flows by then."""
+    begun: list[float] = []
+
+    def due() -> bool:
+        if not begun and scene.bodies():
+            begun.append(time.monotonic())
+        return bool(begun) and time.monotonic() > begun[0] + 1
+
+    return due
 
 
 def _configure(client: Client, scenario: Scenario, scene: Stage, place: Place) -> tuple[dict[str, str], list[str]]:

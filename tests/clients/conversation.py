@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tests.router import tier as t
 
-Mode = Literal["good", "empty", "http500", "broken-tool", "cut", "cut-live", "rich"]
+Mode = Literal["good", "empty", "http500", "broken-tool", "cut", "cut-live", "rich", "slow"]
 
 TOOL_MARKER = "ANVILTOOL"
 EDIT_MARKER = "ANVILEDIT"
@@ -173,6 +173,11 @@ def _pieces(text: str) -> list[str]:
     return [text[at : at + 7] for at in range(0, len(text), 7)]
 
 
+def _dripping(piece: bytes) -> list[bytes | float]:
+    """Thirty seconds of an answer: nobody waits for its end."""
+    return [piece, 0.1] * 300
+
+
 _CUT_BODY = b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{"
 
 
@@ -184,6 +189,8 @@ def _chat(reply: Reply, mode: Mode, streams: bool) -> t.Script:
         return t.sse(t.chunk(role), end=False, reset=True)
     if mode == "cut-live":
         return t.sse(t.chunk(role | {"content": reply.text}), 0.2, end=False, reset=True)
+    if mode == "slow":
+        return t.sse(t.chunk(role | {"content": reply.text}), *_dripping(t.chunk({"content": " more"})), end=False)
     deltas: list[dict[str, Any]] = [role]
     deltas += [{"reasoning_content": piece} for piece in _pieces(reply.thinking)]
     deltas += [{"content": piece} for piece in _pieces(reply.text)]
@@ -236,6 +243,8 @@ def _messages(reply: Reply, mode: Mode, streams: bool) -> t.Script:
         events.append(t.event("content_block_stop", index=index))
     if mode == "cut-live":
         return t.sse(start, *events[:-1], 0.2, end=False, reset=True)
+    if mode == "slow":
+        return t.sse(start, *events[:-1], *_dripping(events[1]), end=False)
     delta = {"stop_reason": reason, "stop_sequence": None}
     return t.sse(
         start, *events, t.event("message_delta", delta=delta, usage={"output_tokens": 3}), t.event("message_stop")

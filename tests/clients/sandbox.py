@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +41,22 @@ def isolation() -> tuple[list[str], str]:
     return words, ""
 
 
-def run(argv: list[str], env: dict[str, str], cwd: Path, limit_s: float) -> Outcome:
-    """The command with exactly this environment, no input, and an end: its whole process group dies at ``limit_s``."""
+def run(
+    argv: list[str], env: dict[str, str], cwd: Path, limit_s: float, interrupt: Callable[[], bool] | None = None
+) -> Outcome:
+    """The command with exactly this environment, no input, and an end: its whole process group dies at ``limit_s``.
+
+    It gets the signal of Ctrl-C once ``interrupt`` says so.
+    """
     started = time.monotonic()
     with (cwd / ".stdout").open("w+b") as out, (cwd / ".stderr").open("w+b") as err:
         process = subprocess.Popen(
             argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
         )
         try:
-            code: int | None = process.wait(limit_s)
+            if interrupt is not None:
+                _interrupt(process, interrupt, started + limit_s)
+            code: int | None = process.wait(max(0.0, started + limit_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             code = None
         finally:
@@ -57,6 +65,13 @@ def run(argv: list[str], env: dict[str, str], cwd: Path, limit_s: float) -> Outc
         out.seek(0)
         err.seek(0)
         return Outcome(code, out.read().decode(errors="replace"), err.read().decode(errors="replace"), seconds)
+
+
+def _interrupt(process: subprocess.Popen[bytes], due: Callable[[], bool], deadline: float) -> None:
+    while not due() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

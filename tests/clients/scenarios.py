@@ -17,6 +17,7 @@ Column = Literal["plain", "tool", "rich", "fallback", "cut", "exhausted", "hande
 COLUMNS: tuple[Column, ...] = ("plain", "tool", "rich", "fallback", "cut", "exhausted", "handed", "applied", "extras")
 
 HELLO = "Say hello."
+AGAIN = "And once more."
 TOOL_PROMPT = f"{TOOL_MARKER}: run the command you were told about and say what it printed."
 ADD_PROMPT = "Use the function add to add 19 and 23."
 MCP_PROMPT = f"{MCP_MARKER}: let the server add 19 and 23 and say what it answered."
@@ -43,7 +44,8 @@ class Scenario:
     """``judge`` yields what is wrong, nothing when all is well. ``task`` tells an SDK program what to do; ``model`` is
     the preset asked for; ``limit_s`` replaces the client's own; ``like`` names the
     scenario that takes as many requests; ``handed`` means that the client is configured by what /v1/harness says,
-    ``applied`` by `anvil harness apply` over the files of a user."""
+    ``applied`` by `anvil harness apply` over the files of a user. ``interrupted``: Ctrl-C once the answer streams.
+    ``again``: asked once before, and the session goes on."""
 
     name: str
     column: Column
@@ -57,6 +59,8 @@ class Scenario:
     like: str = ""
     handed: bool = False
     applied: bool = False
+    interrupted: bool = False
+    again: bool = False
 
 
 def succeeded(it: Happened) -> Iterator[str]:
@@ -180,6 +184,25 @@ def cut_live(it: Happened) -> Iterator[str]:
         yield f"ended as if all were well: {_last_words(it.outcome)}"
 
 
+def stopped(it: Happened) -> Iterator[str]:
+    """Ctrl-C in the middle of an answer ends the client, and the router lets go of the tier at once."""
+    if it.outcome.code is None:
+        yield f"did not end within {it.outcome.seconds:.0f} s"
+    if not it.records:
+        yield "the router has no record of a request"
+    for record in it.records:
+        if record["outcome"] != "client_gone":
+            yield f"record {record['id']}: {record['outcome']}, not client_gone"
+
+
+def resumed(it: Happened) -> Iterator[str]:
+    """The second run of a session brings the first one back, word for word."""
+    yield from plain(it)
+    yield from _in_order(it)
+    if not any(f"{FAST} hello there." in body and AGAIN in body for body in it.bodies):
+        yield "no request carried the answer of the turn before"
+
+
 def persistent(it: Happened) -> Iterator[str]:
     """Like ``exhausted`` for a client that retries longer than anybody wants to wait: it may still be trying."""
     yield from (wrong for wrong in exhausted(it) if not wrong.startswith("did not end") and wrong != _SILENT)
@@ -247,6 +270,8 @@ EDIT_EMPTY = replace(
 )
 CUT = Scenario("cut in mid-answer", "cut", "cut-live", "good", HELLO, cut_live)
 MCP = Scenario("tool of an MCP server", "extras", "good", "good", MCP_PROMPT, tool, "mcp")
+STOPPED = Scenario("Ctrl-C in mid-answer", "cut", "slow", "good", HELLO, stopped, interrupted=True)
+RESUMED = Scenario("a session goes on", "extras", "good", "good", AGAIN, resumed, again=True)
 CONTEXT = Scenario("count_tokens through /context", "extras", "good", "good", "/context", context)
 HANDED = replace(PLAIN, name="configured by the router", column="handed", model="", handed=True)
 APPLIED = replace(PLAIN, name="anvil harness apply over own files", column="applied", model="", applied=True)

@@ -50,7 +50,19 @@ GOOD = {
     "engine called": (s.ENGINE_TOOL, run("", SERVED, NONE, code=1)),
     "context": (s.CONTEXT, run("Tokens: 5")),
 }
+GONE = SERVED | {"outcome": "client_gone"}
+TURNS = [
+    json.dumps({"messages": [{"role": "user", "content": text}]}) for text in ("x", f"{s.FAST} hello there. {s.AGAIN}")
+]
+GOOD |= {
+    "stopped": (s.STOPPED, run("", GONE, code=-2)),
+    "resumed": (s.RESUMED, run(s.FAST, SERVED, bodies=TURNS)),
+}
 BAD = {
+    "stopped: went on": (s.STOPPED, run("", SERVED, code=-2), "not client_gone"),
+    "stopped: no end": (s.STOPPED, run("", GONE, code=None), "did not end"),
+    "stopped: asked nobody": (s.STOPPED, run("", code=-2), "no record"),
+    "resumed: forgotten": (s.RESUMED, run(s.FAST, SERVED, bodies=TURNS[:1]), "turn before"),
     "plain: nothing said": (s.PLAIN, run("", SERVED), "not in what it printed"),
     "plain: bad end": (s.PLAIN, run(s.FAST, SERVED, code=1), "exit 1"),
     "plain: no end": (s.PLAIN, run(s.FAST, SERVED, code=None), "did not end"),

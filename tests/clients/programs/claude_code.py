@@ -14,7 +14,7 @@ from tests.clients.stage import CONTEXT_LIMIT, TOKEN
 
 class ClaudeCode(Client):
     name, wire, pins = "claude-code", "messages", ("node", "claude-code")
-    scenarios = (*s.HARNESS, s.CONTEXT, s.MCP)
+    scenarios = (*s.HARNESS, s.STOPPED, s.CONTEXT, s.MCP, s.RESUMED)
 
     harness = "claude-code"
     quiet: ClassVar = {
@@ -39,7 +39,9 @@ class ClaudeCode(Client):
         command, *words = MCP_SERVER
         servers = {"mcpServers": {"calc": {"command": command, "args": words}}}
         mcp = [MCP_TOOL, "--mcp-config", json.dumps(servers)] if scenario.task == "mcp" else []
-        return [npm_bin("claude-code", "claude"), "-p", scenario.prompt, *model, "--allowedTools", "Bash", *mcp]
+        session = ["--continue"] if scenario.again else []
+        claude = npm_bin("claude-code", "claude")
+        return [claude, "-p", scenario.prompt, *session, *model, "--allowedTools", "Bash", *mcp]
 
 
 class ClaudeCodeNative(ClaudeCode):

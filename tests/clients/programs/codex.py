@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 from tests.clients.client import MCP_SERVER, Client, Place, npm_bin, write
-from tests.clients.scenarios import HARNESS, MCP, Scenario
+from tests.clients.scenarios import HARNESS, MCP, RESUMED, STOPPED, Scenario
 from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 
 class Codex(Client):
     name, wire, pins = "codex", "responses", ("node", "codex")
     harness = "codex"
-    scenarios = (*HARNESS, MCP)
+    scenarios = (*HARNESS, STOPPED, MCP, RESUMED)
 
     def own_files(self, place: Place) -> dict[str, str]:
         return {
@@ -54,7 +54,9 @@ stream_max_retries = 1
     def command(self, place: Place, scenario: Scenario) -> list[str]:
         model = ["-m", scenario.model] if scenario.model else []
         server = _mcp_server() if scenario.task == "mcp" else []
-        return [npm_bin("codex", "codex"), "exec", "--skip-git-repo-check", *model, *server, scenario.prompt]
+        session = ["resume", "--last"] if scenario.again else []
+        codex = npm_bin("codex", "codex")
+        return [codex, "exec", "--skip-git-repo-check", *model, *server, *session, scenario.prompt]
 
 
 def _mcp_server() -> list[str]:

@@ -27,6 +27,7 @@ class OpenCode(Client):
         replace(s.PERSISTENT, limit_s=12),
         s.HANDED,
         s.APPLIED,
+        s.RESUMED,
     )
 
     def own_files(self, place: Place) -> dict[str, str]:
@@ -57,7 +58,8 @@ class OpenCode(Client):
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
         model = ["-m", f"anvil/{scenario.model}"] if scenario.model else []
-        return [npm_bin("opencode", "opencode"), "run", *model, scenario.prompt]
+        session = ["--continue"] if scenario.again else []
+        return [npm_bin("opencode", "opencode"), "run", *session, *model, scenario.prompt]
 
 
 class OpenCodeMessages(OpenCode):

@@ -6,7 +6,7 @@ import json
 from typing import ClassVar
 
 from tests.clients.client import Client, Place, npm_bin, write
-from tests.clients.scenarios import HARNESS, STANDARD, Scenario
+from tests.clients.scenarios import HARNESS, RESUMED, STANDARD, STOPPED, Scenario
 from tests.clients.stage import CONTEXT_LIMIT, TOKEN_NAME
 
 _FREE = {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}
@@ -15,7 +15,7 @@ _FREE = {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}
 class Pi(Client):
     name, wire, pins = "pi", "chat", ("node", "pi")
     harness = "pi"
-    scenarios: tuple[Scenario, ...] = HARNESS
+    scenarios: tuple[Scenario, ...] = (*HARNESS, STOPPED, RESUMED)
     quiet: ClassVar = {"PI_OFFLINE": "1"}
     api = "openai-completions"
     path = "/v1"
@@ -41,7 +41,9 @@ class Pi(Client):
         write(place.home / ".pi/agent/models.json", json.dumps({"providers": {"anvil": provider}}))
 
     def command(self, place: Place, scenario: Scenario) -> list[str]:
-        return [npm_bin("pi", "pi"), "--provider", "anvil", "--model", scenario.model or "chat", "-p", scenario.prompt]
+        session = ["-c"] if scenario.again else []
+        words = [npm_bin("pi", "pi"), "--provider", "anvil", "--model", scenario.model or "chat", *session]
+        return [*words, "-p", scenario.prompt]
 
 
 class PiMessages(Pi):
