@@ -50,6 +50,8 @@ def scanned(
         given = _folders("--roots", root_list)
         plain = _folders("--dirs", dir_list)
         found = given if root_list else roots.roots(os.environ, Path.home())
+        if not found and not plain:
+            click.echo("note: no Hugging Face cache of this user is here; --roots names one", err=True)
         yield Scanned(cache.scan(found, plain))
         return
     with tempfile.TemporaryDirectory(prefix="anvil-volume-") as folder:

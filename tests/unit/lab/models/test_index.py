@@ -336,3 +336,14 @@ def test_a_folder_that_is_named_and_missing_is_refused(option: str, tmp_path: Pa
     assert result.exit_code == 2
     assert f"no such folder: {tmp_path / 'gone'}; give {option}" in result.stderr
     assert not (tmp_path / "lib").exists()
+
+
+def test_where_there_is_no_cache_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "USERPROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(models, ["index"])
+    assert (result.exit_code, "--roots" in result.stderr) == (0, True), result.output
+    (tmp_path / ".cache/huggingface/hub").mkdir(parents=True)
+    assert CliRunner().invoke(models, ["index"]).stderr == ""
