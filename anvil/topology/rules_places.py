@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from anvil.topology import derived
 from anvil.topology.finding import Finding, Rule, error, warn
-from anvil.topology.model import Gateway, ModelServe, Serve, Topology
+from anvil.topology.model import Gateway, ModelServe, Serve, ServeTier, Topology
 
 MAX_SHARE = 0.98
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
@@ -107,6 +107,21 @@ def gateways_reach_the_router(topology: Topology) -> Iterator[Finding]:
                 if preset not in topology.presets:
                     known = ", ".join(topology.presets) or "none"
                     yield error("T07", f"{table}.{key}", f"{preset!r} is no preset; known: {known}")
+
+
+def tiers_outside_the_container(topology: Topology) -> Iterator[Finding]:
+    """T02: what listens on the machine's loopback is out of reach of a router in a container."""
+    machine = topology.machines.get(topology.router.machine)
+    if machine is None or machine.runtime != "compose":
+        return
+    for name, tier in topology.tiers.items():
+        if isinstance(tier, ServeTier) or not _on_loopback(tier.base_url):
+            continue
+        better = machine.address or "the machine's address"
+        sentence = (
+            f"the router's container finds only itself at {tier.base_url}; let it listen on {better} and write that"
+        )
+        yield warn("T02", f"tiers.{name}.base_url", sentence)
 
 
 def cards_exist(topology: Topology) -> Iterator[Finding]:
@@ -244,6 +259,14 @@ def _url_problems(topology: Topology, gateway: Gateway) -> Iterator[str]:
         yield f"a loopback address reaches only {gateway.machine} itself; use an address of {topology.router.machine}"
 
 
+def _on_loopback(url: str) -> bool:
+    """False for what is no URL: the router's own decoder says so."""
+    try:
+        return _loopback(urlsplit(url))
+    except ValueError:
+        return False
+
+
 def _loopback(url: SplitResult) -> bool:
     try:
         return ip_address(url.hostname or "").is_loopback
@@ -269,6 +292,7 @@ RULES: tuple[Rule, ...] = (
     ports_unique,
     router_published_safely,
     gateways_reach_the_router,
+    tiers_outside_the_container,
     cards_exist,
     cards_not_overfilled,
     wsl_fits,

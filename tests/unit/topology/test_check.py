@@ -52,6 +52,7 @@ CASES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("T02", "warn", "serves.third", "no tier uses it", {"serves/third": {**THIRD, "state": "up"}}),
     ("T02", "error", "tiers.fast-local.serve", "'fats' is no serve", {"tiers/fast-local/serve": "fats"}),
     ("T02", "error", "tiers.fast-local.serve", "on loopback of mini", {"serves/fast/machine": "mini", "serves/fast/gpu": GONE}),
+    ("T02", "warn", "tiers.ollama.base_url", "let it listen on 100.64.0.10", {"tiers/ollama": {"base_url": "http://127.0.0.1:11434/v1", "model": "m", "context_limit": 9}}),
     ("T03", "error", "serves.fast", "served_model gpt-oss-120b", {"serves/fast/served_model": "gpt-oss-120b"}),
     ("T03", "error", "serves.fast", "container name vllm-gptoss120", {"serves/fast/container": "vllm-gptoss120"}),
     ("T03", "error", "serves.fast", "container name anvil-router", {"serves/fast/container": "anvil-router"}),
@@ -240,6 +241,10 @@ GOOD: list[dict[str, Any]] = [
     {"serves/fast/repo": "RedHatAI/Qwen3.6-27B-NVFP4", "serves/fast/quantization": GONE},
     {"serves/heavy/tool_parser": ""},
     {"serves/heavy/family": "smollm"},
+    *[
+        {"tiers/lan": {"base_url": url, "model": "m", "context_limit": 9}}
+        for url in ("http://10.0.0.9:11434/v1", "http://[::1/v1", "http://a:b/v1")
+    ],
     {
         "volumes/d": {"name": "d", "kind": "hf-cache", "mount": "/hub"},
         "serves/fast/volume": "d",
