@@ -133,7 +133,7 @@ def _filter_options(command: Command) -> Command:
 def decisions(url: str, token_env: str, limit: int | None, follow: bool, as_json: bool, **filters: object) -> None:
     """List what the router decided, newest first.
 
-    ``anvil explain ID`` tells the story of one line. Exit 1: the router refused; 2: usage; 3: no router there.
+    `anvil explain ID` tells the story of one line. Exit 1: the router refused; 2: usage; 3: no router there.
     """
     parameters = _parameters(filters, limit if follow else limit or 20, follow)
     with _client(url, token_env) as client:

@@ -50,7 +50,13 @@ def _live(command: Command) -> Command:
     for option in (
         click.option("--version", "release", default="", help="The client's release, where its format depends on it."),
         click.option("--token-env", metavar="NAME", help="Variable that holds the token, here and for the client."),
-        click.option("--url", default="http://127.0.0.1:8000", show_default=True, envvar="ANVIL_ROUTER_URL"),
+        click.option(
+            "--url",
+            default="http://127.0.0.1:8000",
+            show_default=True,
+            envvar="ANVIL_ROUTER_URL",
+            help="The router.  [env: ANVIL_ROUTER_URL]",
+        ),
         click.argument("client", callback=_known),
     ):
         command = option(command)

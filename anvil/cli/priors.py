@@ -31,15 +31,20 @@ database = click.option(
     show_default=True,
     help="The store.",
 )
-source_option = click.option("--source", "source", type=click.Choice(sorted(adapters.ADAPTERS)), required=True)
+source_option = click.option(
+    "--source",
+    type=click.Choice(sorted(adapters.ADAPTERS)),
+    required=True,
+    help="Whose document it is; `anvil priors sources` lists them.",
+)
 
 
 def _filters(command: Command) -> Command:
     for option in (
-        click.option("--top", type=click.IntRange(1), default=20, show_default=True),
-        click.option("--source", type=click.Choice(sorted(adapters.ADAPTERS))),
+        click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="At most so many rows."),
+        click.option("--source", type=click.Choice(sorted(adapters.ADAPTERS)), help="Only rows of this source."),
         click.option("--model", help="A model's id or family."),
-        click.option("--gpu"),
+        click.option("--gpu", help="Only rows of this card, in any spelling."),
     ):
         command = option(command)
     return command
@@ -106,7 +111,9 @@ def fetch(
 
 @priors.command("import")
 @source_option
-@click.option("--file", "file", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON, CSV, HTML, Markdown or text."
+)
 @database
 @as_json
 def import_(source: str, file: Path, db: Path, as_json: bool) -> None:
