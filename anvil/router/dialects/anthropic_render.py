@@ -64,7 +64,9 @@ def _content(answer: Answer, turn: Turn, reply: Reply, lossy: set[str]) -> list[
                 if block.text and not block.text.isspace():
                     content.append({"type": "text", "text": block.text, **extra})
             case ToolCall():
-                content.append({**call_head(block, calls, reply), "input": _input(block), **call_extra(block, reply)})
+                content.append(
+                    {**call_head(block, calls, turn, reply), "input": _input(block), **call_extra(block, reply)}
+                )
                 calls += 1
             case Reasoning():
                 if (thought := _thought(block, turn, reply, lossy)) is not None:
@@ -110,9 +112,16 @@ def _input(call: ToolCall) -> Raw:
     return Raw(data)
 
 
-def call_head(call: ToolCall, at: int, reply: Reply) -> dict[str, str]:
-    """``at``: how many calls the answer had before; it makes ids for tiers that give none."""
-    return {"type": "tool_use", "id": call.id or f"toolu_{reply.id}{at:02d}", "name": call.name}
+def call_head(call: ToolCall, at: int, turn: Turn, reply: Reply) -> dict[str, str]:
+    """``at``: how many calls the answer had before; it makes ids for tiers that give none, or one of an earlier turn:
+    Claude Code drops a call whose id it has seen, and asks again without end."""
+    usable = call.id and not (turn.signals.tool_artifacts and _used_before(call.id, turn))
+    return {"type": "tool_use", "id": call.id if usable else f"toolu_{reply.id}{at:02d}", "name": call.name}
+
+
+def _used_before(identity: str, turn: Turn) -> bool:
+    history = turn.body.get("messages")
+    return history is not None and splice(identity) in bytes(history)
 
 
 def call_extra(call: ToolCall, reply: Reply) -> Mapping[str, Raw]:

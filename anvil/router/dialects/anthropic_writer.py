@@ -43,6 +43,7 @@ class StreamWriter:
     def __init__(self, turn: Turn, reply: Reply) -> None:
         self.lossy: set[str] = set()
         self._show = turn.show_reasoning
+        self._turn = turn
         self._reply = reply
         self._usage: Usage | None = None
         self._finish: Finish | None = None
@@ -173,7 +174,7 @@ class StreamWriter:
         call = event.call
         if not self._reply.same_dialect:
             name_call(call, self.lossy)
-        head: dict[str, Any] = {**call_head(call, self._calls, self._reply), "input": {}}
+        head: dict[str, Any] = {**call_head(call, self._calls, self._turn, self._reply), "input": {}}
         self._calls += 1
         arguments = call.arguments if call.arguments.strip() else "{}"
         out = self._close() + self._begin({**head, **call_extra(call, self._reply)})

@@ -181,6 +181,25 @@ def test_an_empty_answer_has_one_text_block(pieces: list[str], text: str) -> Non
     assert content(events) == [{"type": "text", "text": text}]
 
 
+def test_an_id_of_an_earlier_turn_is_not_given_again() -> None:
+    """Some engines number the calls of each answer from zero; Claude Code takes such a call for one it has made."""
+    use = {"type": "tool_use", "id": "call_0", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "call_0", "content": "1"}
+    said = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": [use]},
+        {"role": "user", "content": [result]},
+    ]
+    later = turn(messages=said, tools=[{"name": "f", "input_schema": {}}])
+    calls = [ToolCall("call_0", "f", "{}"), ToolCall("call_1", "f", "{}")]
+    answer = json.loads(dialect.render(Answer([*calls], Finish("tool_calls")), later, reply(), set()))
+    assert [block["id"] for block in answer["content"]] == [f"toolu_{ID}00", "call_1"]
+    writer = dialect.writer(later, reply())
+    written = writer.start() + b"".join(writer.write(ToolDone(at, call)) for at, call in enumerate(calls))
+    starts = [frame["content_block"] for frame in frames(written) if frame["type"] == "content_block_start"]
+    assert [block["id"] for block in starts] == [f"toolu_{ID}00", "call_1"]
+
+
 def test_ids_and_arguments_a_tier_left_out() -> None:
     events, _ = stream(ToolDone(0, ToolCall("", "f", "")), ToolDone(1, ToolCall("", "g", "  ")), Finish("tool_calls"))
     assert content(events) == [
