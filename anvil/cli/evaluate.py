@@ -114,7 +114,14 @@ def shadow(records: Path, transcripts: Path, out: Path, **flags: Any) -> None:
     from anvil.lab.evaluation import shadow as shadowing
     from anvil.router import replay
 
-    _live("shadow", out, lambda: shadowing.cases(replay.read(records), shadowing.transcripts(transcripts)), **flags)
+    def cases() -> list[Case]:
+        texts = shadowing.transcripts(transcripts)
+        found = shadowing.cases(replay.read(records), texts)
+        if unused := len(texts) - len(found):
+            _say(f"{unused} of {len(texts)} texts are left out: empty, or no record of a work class has their id")
+        return found
+
+    _live("shadow", out, cases, **flags)
 
 
 @evaluate.command()

@@ -71,6 +71,15 @@ def test_answers_are_graded_by_structure_and_nothing_is_asked_of_a_judge(house: 
     assert house.judge.calls == []
 
 
+def test_texts_that_no_record_asks_for_are_told(house: House) -> None:
+    assert "left out" not in house.run().stderr
+    with house.texts.open("a") as file:
+        file.write('{"id": "dec_of_another_router", "prompt": "x"}\n')
+    again = house.run("--resume")
+    assert again.exit_code == 0, again.stderr
+    assert "1 of 3 texts are left out" in again.stderr
+
+
 def test_judged_answers_have_the_shape_of_an_evaluation(house: House) -> None:
     assert house.run("--judge", "claude").exit_code == 0
     (folder,) = house.out.glob("*-planning-eval")
