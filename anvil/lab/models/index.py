@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -62,9 +63,13 @@ def rows(
 
 
 def file_name(repo: str) -> str:
-    """OWNER__REPO of letters, digits and `._-`: whatever a config says, the file stays in its folder."""
-    safe = _UNSAFE.sub("-", repo.replace("/", "__", 1)).strip(".-")
-    return safe[:150] or "unnamed"
+    """OWNER__REPO of letters, digits and `._-`: whatever a config says, the file stays in its folder. A name that loses
+    something by that gets a digest, so that no two models share a card."""
+    wanted = repo.replace("/", "__", 1)
+    safe = _UNSAFE.sub("-", wanted).strip(".-")[:140]
+    if safe and safe == wanted:
+        return safe
+    return f"{safe or 'unnamed'}-{sha256(repo.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def advice(repo: str, told: Facts, computes: tuple[str, ...]) -> tuple[Advice, ...]:

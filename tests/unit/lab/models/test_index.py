@@ -251,6 +251,12 @@ def test_no_name_leaves_the_cards_folder(tmp_path: Path, name: str) -> None:
     assert not made.startswith(".")
 
 
+def test_no_two_models_share_a_card() -> None:
+    names = ["\u6a21\u578b\u4e00", "\u6a21\u578b\u4e8c", "a/b c", "a/b-c", "", "unnamed", "a" * 200, "a" * 201]
+    assert len({index.file_name(name) for name in names}) == len(names)
+    assert index.file_name("nvidia/Q-NVFP4") == "nvidia__Q-NVFP4"
+
+
 def test_importing_writes_nothing(tmp_path: Path) -> None:
     code = "import anvil.lab.models.index, anvil.lab.models.pull, anvil.cli.models"
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(Path(__file__).parents[4])}
