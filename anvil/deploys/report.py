@@ -16,8 +16,10 @@ from anvil.deploys.site import Site, here
 from anvil.hosts.containers import ComposeServices, ServiceState
 from anvil.hosts.gpus import NvidiaGpus
 from anvil.hosts.probe import Http
+from anvil.hosts.processes import ProcessServices
 from anvil.hosts.releases import ReleaseState, answering, unreached
 from anvil.hosts.shell import Commands
+from anvil.hosts.supervisor import folder_of
 from anvil.render.services import ServiceSpec
 
 
@@ -80,13 +82,15 @@ def gateways(site: Site) -> Iterator[Row]:
 
 
 def leftovers(site: Site) -> Iterator[tuple[str, str, str, str, str]]:
-    """Containers of our project that the topology has no service for any more; nothing removes them unasked."""
+    """Containers of our project, or processes of ours, that the topology has no service for here any more; nothing
+    removes them unasked."""
     if site.by_process:
-        return
-    live = host.get_fact(ComposeServices, site.topology.deployment)
-    for name, found in live.services.items():
-        if site.spec(name) is None:
-            yield name, "-", found.state, "leftover", f"--data retire={found.container} removes it"
+        known = host.get_fact(ProcessServices, site.python, folder_of(site.root)).services
+    else:
+        known = host.get_fact(ComposeServices, site.topology.deployment).services
+    for name, found in known.items():
+        if site.spec(name) is None and not (site.by_process and site.has_router and name == "router"):
+            yield name, "-", found.state, "leftover", f"--data retire={found.container or name} removes it"
 
 
 def _serve(site: Site, spec: ServiceSpec) -> Row:

@@ -131,7 +131,10 @@ def _line(where: str, raw: Any, target: Any, message: str) -> str:
     inner = _AT.search(message)
     if inner:
         message, where = message[: inner.start()], where + (inner[1] or "")
-    text = message[0].lower() + message[1:].replace("`", "").replace(" of length >= 1", " with at least one entry")
+    text = message[0].lower() + message[1:].replace("`", "")
+    text = text.replace("str of length >= 1", "text that is not empty").replace(
+        "of length >= 1", "with at least one entry"
+    )
     regex = _REGEX.match(text)
     if regex:
         text = f"expected {_SHAPES.get(regex[1], f'text matching {regex[1]}')}"

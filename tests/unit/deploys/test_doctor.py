@@ -11,14 +11,14 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_host
 
-from anvil.deploys import doctor, doctor_router, doctor_weights, router, secrets
+from anvil.deploys import doctor, doctor_router, doctor_weights, report, router, secrets
 from anvil.deploys.findings import Line
 from anvil.deploys.site import Built, Site
 from anvil.hosts.releases import HealthAnswer
 from anvil.render.artefacts import render
 from anvil.render.env import Secrets
 from tests.deploys.test_cases import FakeHost
-from tests.unit.topology.example import topology
+from tests.unit.topology.example import LOCAL, topology
 
 CARD = "GPU-11111111-2222-3333-4444-555555555555"
 OTHER = "GPU-66666666-7777-8888-9999-aaaaaaaaaaaa"
@@ -325,3 +325,18 @@ def test_the_host(basics: dict[str, Any], levels: list[str], monkeypatch: pytest
     found = told(doctor._host, site(), {"HostBasics /srv/anvil": answer})
     assert [line.split(":")[0] for line in found] == levels
     assert basics.get("wsl") is None or "raise `memory` in .wslconfig" in found[-1]
+
+
+def test_what_the_topology_no_longer_has_here_is_named_for_either_runtime() -> None:
+    made = topology({}, LOCAL)
+    built = Built(made, Path("t.toml"), secrets.Held({}, {}), render(made, Secrets.of({})), None)
+    local = Site("here", made.machines["here"], built)
+    running = {"state": "running"}
+    known = {"fast": running, "router": running, "old": running}
+    facts: dict[str, Any] = {
+        f"ProcessServices {local.python} {local.root}/supervisor": {"status": "ok", "services": known},
+        "ComposeServices home": {"status": "ok", "services": {"fast": running, "old": {**running, "container": "c"}}},
+    }
+    with ctx_host.use(FakeHost(facts)):
+        assert [row[0::4] for row in report.leftovers(local)] == [("old", "--data retire=old removes it")]
+        assert [row[0::4] for row in report.leftovers(site())] == [("old", "--data retire=c removes it")]

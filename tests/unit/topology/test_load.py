@@ -108,6 +108,7 @@ def test_a_missing_table_and_a_wrong_kind_are_plain_sentences() -> None:
     [
         ({"serves/fast/port": "30003"}, "serves.fast.port: expected int, got str; write 30003 without quotes"),
         ({"machines/forge/sudo": "false"}, "machines.forge.sudo: expected bool, got str; write false without quotes"),
+        ({"serves/fast/served_model": ""}, "serves.fast.served_model: expected text that is not empty, got ''"),
         ({"serves/fast/port": "many"}, "serves.fast.port: expected int, got str"),
         ({"serves/fast/gpu": 0}, 'serves.fast.gpu: expected str | array | null, got int; write "0" in quotes'),
         ({"presets/chat": "fast-local"}, 'presets.chat: expected array, got str; write ["fast-local"]'),
