@@ -264,6 +264,7 @@ def release_staged(
     held = {name: digest for name, digest in live.digests.items() if name not in _NOT_HASHED}
     if live.ok and held == wanted and VALIDATED in live.digests:
         if not (wrong := live.wrongly_kept(place.group, *place.modes)):
+            _show(place, files)  # one that was live before: what would change is told all the same
             host.noop(f"release {release} is staged")
             return
         announce(f"release {release}: {wrong}")

@@ -117,7 +117,7 @@ def test_a_serve_that_fails_its_gate_is_taken_back(lab: Lab, put_back: None, tmp
     found = lab.inspect("llamacpp-fast")
     assert (found["State"]["Status"], found["Config"]["Labels"]["anvil.revision"]) == ("running", before)
     assert (current(lab), started(lab)["anvil-router"]) == (release, router)
-    kept = lab.ssh("forge", "sudo sh -c 'cat /srv/anvil/evidence/preflight/fast-*.json'")
+    kept = lab.ssh("forge", "sudo sh -c 'cat $(ls -t /srv/anvil/evidence/preflight/fast-*.json | head -n 1)'")
     report = json.loads(kept)
     assert (report["base_url"], report["passed"]) == ("http://fast:30003/v1", False)
 
