@@ -13,7 +13,7 @@ from msgspec import structs
 from anvil.cli.profile import profile
 from anvil.lab.evaluation import profile_file
 from anvil.router import config as configuration
-from anvil.router.decisions.record import encode
+from anvil.router.decisions.record import IntentRecord, encode
 from anvil.router.fingerprint import fingerprint
 from anvil.router.profile import Row, seed_rows
 from tests.unit.router.decision_samples import decision
@@ -133,7 +133,8 @@ def test_recorded_decisions_tell_which_requests_would_have_moved(tmp_path: Path,
     live = write(tmp_path / "l.json", row("small", "chat", "allow", 0.9), row("big", "chat", "allow", 0.9))
     candidate = write(tmp_path / "c.json", row("small", "chat", "deny", 0.3), row("big", "chat", "allow", 0.9))
     recorded = tmp_path / "decisions.jsonl"
-    records = [decision(1), decision(2, caller_model="planning", work_class="planning")]
+    meant = IntentRecord(source="declared-preset", preset="planning", confidence=1.0)
+    records = [decision(1), decision(2, caller_model="planning", intent=meant, work_class="planning")]
     recorded.write_bytes(b"\n".join(encode(record) for record in records))
     arguments = ("diff", live, candidate, "--config", router, "--decisions", recorded)
     assert f"{records[0].id}  chat (chat): small > big -> big\n1 of 2 recorded requests" in run(*arguments).stdout
