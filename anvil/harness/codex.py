@@ -25,6 +25,7 @@ def render(router: Router, version: str) -> Document:
                 "wire_api": "responses",
                 "request_max_retries": 1,
                 "stream_max_retries": 1,
+                "http_headers": {"x-anvil-namespaces": "joined"},
             }
         },
     }

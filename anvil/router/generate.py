@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from anvil.router import advise, count, dialects, echo, exhaustion
 from anvil.router.decisions.record import Endpoint
+from anvil.router.dialects import responses_request
 from anvil.router.exchange import Exchange, Outlet, Plain
 from anvil.router.lifecycle import DIALECT, decide, recorded, told_late
 from anvil.router.ping import Pinger
@@ -15,7 +16,10 @@ from anvil.router.walk import Walk
 if TYPE_CHECKING:
     from anvil.router.door import Head
     from anvil.router.runtime import Runtime
+    from anvil.router.turn import Turn
 
+# A Responses caller that sends this as "joined" gets the tools of its namespaces to tiers (dialects.responses_tools).
+NAMESPACES = "x-anvil-namespaces"
 Handler = Callable[["Runtime", Outlet, "Head", bytes], Awaitable[Plain | None]]
 
 
@@ -26,7 +30,7 @@ async def handle(runtime: Runtime, endpoint: Endpoint, outlet: Outlet, head: Hea
 
 
 async def _steps(runtime: Runtime, exchange: Exchange, data: bytes) -> Plain | None:
-    exchange.turn = dialects.caller(DIALECT[exchange.endpoint]).parse(data)
+    exchange.turn = _turn(exchange, data)
     if runtime.loaded.echo:
         plain = await echo.answer(runtime, exchange)
         exchange.outcome, exchange.status = "served", 200
@@ -41,6 +45,12 @@ async def _steps(runtime: Runtime, exchange: Exchange, data: bytes) -> Plain | N
         exchange.outcome = "aborted_after_commit" if exchange.aborted else "served"
         exchange.status = plain.status if plain is not None else 200
     return plain
+
+
+def _turn(exchange: Exchange, data: bytes) -> Turn:
+    if exchange.endpoint == "responses" and exchange.inbound.get(NAMESPACES) == "joined":
+        return responses_request.parse(data, join_namespaces=True)
+    return dialects.caller(DIALECT[exchange.endpoint]).parse(data)
 
 
 async def _walk(runtime: Runtime, exchange: Exchange) -> Plain | None:

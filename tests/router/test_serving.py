@@ -363,6 +363,21 @@ def test_a_document_the_tier_has_no_words_for_goes_to_one_that_has(tier: Tiers, 
     assert talks["openai"].seen == []
 
 
+def test_tools_of_a_namespace_reach_a_tier_where_the_caller_asks_for_it(tier: Tiers, router: Routers) -> None:
+    """Contract 5.5 leaves them out; Codex has the tools of MCP servers in no other form, and is given this header."""
+    upstream = tier()
+    running = router(config_toml(tier_toml("fast-local", upstream.url)))
+    add = {"type": "function", "name": "add", "parameters": {"type": "object"}}
+    calc = {"type": "namespace", "name": "mcp__calc", "tools": [add]}
+    body = {"model": "chat", "input": "hi", "messages": None, "tools": [add, calc]}
+    names: list[list[str]] = []
+    for headers in ({}, {"x-anvil-namespaces": "joined"}):
+        running.client.headers.update(headers)
+        assert ask(running, "/v1/responses", **body).status_code == 200
+        names.append([each["function"]["name"] for each in upstream.seen[-1].json["tools"]])
+    assert names == [["add"], ["add", "mcp__calc__add"]]
+
+
 def test_the_model_that_extra_body_names_is_the_one_told(tier: Tiers, router: Routers) -> None:
     upstream = tier()
     running = router(config_toml(tier_toml("fast-local", upstream.url, extra_body={"model": "lora-7"})))

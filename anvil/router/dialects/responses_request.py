@@ -5,6 +5,7 @@ No tier speaks this dialect, so the conversation every tier needs is made at onc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from anvil.router.dialects.encode import NEVER_FORWARDED, absent, check_named, u
 from anvil.router.dialects.openai_chat_conversation import OPENAI_FIELDS
 from anvil.router.dialects.openai_chat_request import read_object
 from anvil.router.dialects.responses_input import Intake
-from anvil.router.dialects.responses_tools import NOTHING, Declared, choose, read_format, read_tools
+from anvil.router.dialects.responses_tools import NOTHING, Declared, choose, read_format, read_tools, read_tools_joined
 from anvil.router.reading import MAX_DEPTH, SYSTEM_KEYWORD_WORDS, check_depth
 from anvil.router.recent import recent_words
 from anvil.router.turn import BadRequest, Conversation, Signals, Turn
@@ -49,11 +50,14 @@ _NAMED = frozenset({"truncation", "include", "stop"})
 _QUIET = ("disabled", "adaptive")
 
 
-def parse(data: bytes) -> Turn:
-    """The validated turn. Raises BadRequest (400) for anything contract 5.1, 5.2 and 5.5 refuse, and nothing else."""
+def parse(data: bytes, *, join_namespaces: bool = False) -> Turn:
+    """The validated turn. Raises BadRequest (400) for anything contract 5.1, 5.2 and 5.5 refuse, and nothing else.
+
+    join_namespaces: tools of a namespace reach tiers as ``namespace__tool`` instead of being left out (5.5).
+    """
     body = read_object(data)
     try:
-        return _turn(body)
+        return _turn(body, read_tools_joined if join_namespaces else read_tools)
     except msgspec.DecodeError as error:
         raise BadRequest(f"invalid JSON: {error}") from None
     except UnicodeDecodeError:
@@ -69,12 +73,12 @@ def conversation(turn: Turn) -> Conversation:
     return view
 
 
-def _turn(body: dict[str, Raw]) -> Turn:
+def _turn(body: dict[str, Raw], read: Callable[[Raw], Declared | None]) -> Turn:
     values = {name: _value(name, raw) for name, raw in body.items() if name not in ("input", "tools")}
     _refuse_stored(values)
     _check_numbers(values)
     lossy = ["store"] if values.get("store") is True else []
-    declared = _declared(body, lossy)
+    declared = _declared(body, lossy, read)
     choice, tools = choose(values.get("tool_choice"), declared.tools)
     check_named(choice, tools)
     intake = Intake()
@@ -127,12 +131,12 @@ def _check_numbers(values: dict[str, Any]) -> None:
         raise BadRequest("n: only 1 is supported")
 
 
-def _declared(body: dict[str, Raw], lossy: list[str]) -> Declared:
+def _declared(body: dict[str, Raw], lossy: list[str], read: Callable[[Raw], Declared | None]) -> Declared:
     """The declared tools; malformed entries leave ``body``."""
     raw = body.get("tools")
     if raw is None or absent(raw):
         return NOTHING
-    declared = read_tools(raw)
+    declared = read(raw)
     if declared is None:
         raise BadRequest("tools: expected a list of objects")
     if declared.kept is not None:

@@ -1,13 +1,14 @@
 """Reads what a Responses request says about tools and answer format: tools, tool_choice, text.format (contract 5.5).
 
-Function and freeform tools reach a tier, those of a namespace (Codex: the tools of MCP servers and its own sub-agents)
-under a joined name; hosted kinds are left out and named.
+Function and freeform tools reach a tier; hosted kinds are left out and named. A namespace (Codex: the tools of MCP
+servers and its own sub-agents) counts as hosted, unless its caller asks for its tools under joined names.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -60,7 +61,7 @@ class _Entry(Struct):
 _entry = msgspec.json.Decoder(_Entry).decode
 
 
-def _read(raw: Raw) -> Declared | None:
+def _read(raw: Raw, join: bool) -> Declared | None:
     if not check_depth(bytes(raw), MAX_DEPTH - 1):
         raise RecursionError
     if type(_plain(raw)) is not list:  # decoded whole: the skimming decoders below do not see invalid text
@@ -70,7 +71,7 @@ def _read(raw: Raw) -> Declared | None:
     tools: list[Tool] = []
     items = _items(raw)
     for item in items:
-        found = _read_entry(item, names)
+        found = _read_entry(item, names, join)
         if found is not None:
             kept.append(item)
             tools += found
@@ -78,17 +79,18 @@ def _read(raw: Raw) -> Declared | None:
 
 
 # None when the JSON is not a list; raises what msgspec raises for bad JSON and RecursionError for deep nesting.
-read_tools = Recent(_read)
+read_tools = Recent(partial(_read, join=False))
+read_tools_joined = Recent(partial(_read, join=True))
 
 
-def _read_entry(item: Raw, names: set[str]) -> list[Tool] | None:
+def _read_entry(item: Raw, names: set[str], join: bool) -> list[Tool] | None:
     """The tools an entry declares, none for a hosted kind, or None for a malformed entry."""
     try:
         entry = _entry(item)
     except msgspec.ValidationError:
         return None
     kind = entry.type
-    if kind == "namespace":
+    if kind == "namespace" and join:
         return _read_namespace(entry, names)
     if kind not in ("function", "custom"):
         if not isinstance(kind, str) or not kind:
@@ -117,7 +119,7 @@ def _read_namespace(entry: _Entry, names: set[str]) -> list[Tool] | None:
         return None
     tools = []
     for item in _items(entry.tools):
-        inner = _read_entry(item, names)
+        inner = _read_entry(item, names, False)
         if inner is None:
             names.add("tools.malformed")
             continue

@@ -48,6 +48,7 @@ env_key = "{TOKEN_NAME}"
 wire_api = "responses"
 request_max_retries = 1
 stream_max_retries = 1
+http_headers = {{ x-anvil-namespaces = "joined" }}
 """,
         )
 

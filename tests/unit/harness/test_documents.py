@@ -98,6 +98,7 @@ def test_codex() -> None:
                 "wire_api": "responses",
                 "request_max_retries": 1,
                 "stream_max_retries": 1,
+                "http_headers": {"x-anvil-namespaces": "joined"},
             }
         },
     }

@@ -275,7 +275,7 @@ def test_freeform_calls_come_back_as_the_text_the_tool_wants(arguments: str, tex
 @pytest.mark.parametrize("kind", ["function", "custom"])
 def test_calls_of_a_namespace_come_back_under_both_names(kind: str) -> None:
     group = {"type": "namespace", "name": "mcp__calc", "tools": [{"type": kind, "name": "add"}]}
-    turn = dialect.parse(body(tools=[group, {"type": "function", "name": "add"}]))
+    turn = dialect.parse(body(tools=[group, {"type": "function", "name": "add"}]), join_namespaces=True)
     calls = [ToolCall("c1", "mcp__calc__add", '{"input":"1"}'), ToolCall("c2", "add", "{}")]
     response, _ = whole(Answer([*calls], Finish("tool_calls")), turn)
     names = [("add", "mcp__calc"), ("add", None)]

@@ -41,7 +41,6 @@ def test_a_codex_request() -> None:
     assert [(tool.name, tool.custom, tool.strict) for tool in turn.tools] == [
         ("exec_command", False, False),
         ("apply_patch", True, None),
-        ("collab__spawn_agent", False, None),
     ]
     assert turn.lossy == []
     found = dialect.conversation(turn)
@@ -238,9 +237,19 @@ def test_a_required_call_that_only_hosted_tools_could_answer_is_no_requirement()
 CALC = {"type": "namespace", "name": "mcp__calc", "tools": [{"type": "function", "name": "add", "parameters": {}}]}
 
 
+def joined(data: bytes) -> Turn:
+    return dialect.parse(data, join_namespaces=True)
+
+
+def test_a_namespace_is_hosted_unless_its_caller_asks_for_its_tools() -> None:
+    turn = dialect.parse(body(tools=[{"type": "function", "name": "add"}, CALC, {"type": "namespace"}]))
+    assert turn.tools == [Tool("add")]
+    assert dialect.conversation(turn).unmapped == ["tools.hosted"]
+
+
 def test_tools_of_a_namespace_reach_tiers_under_joined_names() -> None:
     """Codex sends the tools of MCP servers, and its sub-agents, in no other way."""
-    turn = dialect.parse(body(tools=[{"type": "function", "name": "add"}, CALC]))
+    turn = joined(body(tools=[{"type": "function", "name": "add"}, CALC]))
     assert turn.tools == [Tool("add"), Tool("mcp__calc__add", None, b"{}", grouped=("mcp__calc", "add"))]
     assert turn.lossy == dialect.conversation(turn).unmapped == []
     call = called("c1", "add", a=1) | {"namespace": "mcp__calc"}
@@ -255,7 +264,7 @@ def test_a_long_joined_name_fits_tiers_and_stays_the_same() -> None:
         "name": "mcp__" + "s" * 40,
         "tools": [{"type": "function", "name": "t" * 30 + at} for at in "ab"],
     }
-    one, two = (tool.name for tool in dialect.parse(body(tools=[group])).tools)
+    one, two = (tool.name for tool in joined(body(tools=[group])).tools)
     assert one != two
     assert len(one) == len(two) == 64
     call = called("c1", "t" * 30 + "a") | {"namespace": group["name"]}
@@ -264,14 +273,14 @@ def test_a_long_joined_name_fits_tiers_and_stays_the_same() -> None:
 
 @pytest.mark.parametrize("entry", [{"name": "n"}, {"name": "n", "tools": {}}, {"name": "", "tools": []}, {"tools": []}])
 def test_a_namespace_without_name_or_tools_is_malformed(entry: dict[str, Any]) -> None:
-    turn = dialect.parse(body(tools=[{"type": "namespace", **entry}, {"type": "function", "name": "f"}]))
+    turn = joined(body(tools=[{"type": "namespace", **entry}, {"type": "function", "name": "f"}]))
     assert [tool.name for tool in turn.tools] == ["f"]
     assert turn.lossy == ["tools.malformed"]
 
 
 def test_what_a_namespace_holds_is_read_like_any_tool() -> None:
     inner = [{"type": "custom", "name": "c"}, {"type": "web_search"}, {"type": "function"}]
-    turn = dialect.parse(body(tools=[{"type": "namespace", "name": "n", "tools": inner}]))
+    turn = joined(body(tools=[{"type": "namespace", "name": "n", "tools": inner}]))
     assert [(tool.name, tool.custom, tool.grouped) for tool in turn.tools] == [("n__c", True, ("n", "c"))]
     assert set(dialect.conversation(turn).unmapped) == {"tools.hosted", "tools.malformed"}
 
@@ -279,10 +288,10 @@ def test_what_a_namespace_holds_is_read_like_any_tool() -> None:
 def test_a_choice_may_name_a_tool_by_its_namespace() -> None:
     named = {"type": "function", "name": "add", "namespace": "mcp__calc"}
     tools = [CALC, {"type": "function", "name": "add"}]
-    turn = dialect.parse(body(tools=tools, tool_choice=named))
+    turn = joined(body(tools=tools, tool_choice=named))
     assert turn.tool_choice == ToolChoice("named", "mcp__calc__add")
     allowed = {"type": "allowed_tools", "mode": "auto", "tools": [named]}
-    assert [tool.name for tool in dialect.parse(body(tools=tools, tool_choice=allowed)).tools] == ["mcp__calc__add"]
+    assert [tool.name for tool in joined(body(tools=tools, tool_choice=allowed)).tools] == ["mcp__calc__add"]
 
 
 def test_tools() -> None:
@@ -489,6 +498,6 @@ def test_any_bytes_raise_bad_request_and_nothing_else(data: bytes) -> None:
 
 def test_declared_tools_are_remembered_not_shared() -> None:
     one, two = dialect.parse(codex()), dialect.parse(codex(tool_choice={"type": "allowed_tools", "tools": []}))
-    assert [tool.name for tool in one.tools] == ["exec_command", "apply_patch", "collab__spawn_agent"]
+    assert [tool.name for tool in one.tools] == ["exec_command", "apply_patch"]
     assert two.tools == []
     assert len(CODEX_TOOLS) == 4

@@ -55,8 +55,7 @@ def test_codex_on_an_openai_tier() -> None:
         {"role": "tool", "tool_call_id": "call_a", "content": "1 failed"},
         {"role": "tool", "tool_call_id": "call_b", "content": "Done"},
     ]  # fmt: skip
-    names = ["exec_command", "apply_patch", "collab__spawn_agent"]
-    assert [entry["function"]["name"] for entry in sent["tools"]] == names
+    assert [entry["function"]["name"] for entry in sent["tools"]] == ["exec_command", "apply_patch"]
     assert sent["tools"][1]["function"]["parameters"] == {
         "type": "object",
         "properties": {"input": {"type": "string"}},
