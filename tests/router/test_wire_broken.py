@@ -18,8 +18,9 @@ from tests.router.wire import callers, meaning, sdk, tiers
 from tests.router.wire.house import House, Told, request
 from tests.router.wire.house import house as open_house
 
-# upstream words that no caller may read
+# a tier's own words, which only its 400 or 422 may tell a caller, and what in them nobody may read
 SECRET = "tier-secret-7f3a"
+NAMES = "upstream-model at 127.0.0.1 with sk-abcdefghij0123456789ABCDEFGHIJ"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def broken_bytes(draw: st.DrawFn, data: bytes) -> bytes:
 
 
 ERRORS = st.one_of(
-    st.builds(lambda word: {"error": {"type": word, "message": f"{SECRET} {word}"}}, st.sampled_from(
+    st.builds(lambda word: {"error": {"type": word, "message": f"{SECRET} {word} {NAMES}"}}, st.sampled_from(
         ["overloaded_error", "rate_limit_error", "api_error", "invalid_request_error", "", "context_length_exceeded"])),
     st.builds(lambda value: {"type": "error", "error": value}, ODD),
     st.builds(lambda value: {"error": value}, ODD),
@@ -132,7 +133,8 @@ def test_nonsense_of_a_tier_is_a_fallback_or_a_truthful_end(house: House, data: 
     dialect, path, stream = draw(st.sampled_from(DIALECTS)), draw(st.sampled_from(PATHS)), draw(st.booleans())
     script = draw(scripts(dialect))
     house.tiers[dialect].behaviour = lambda _: script
-    preset = f"{dialect}-{draw(st.sampled_from(['allow', 'verify']))}-backed"
+    backed = draw(st.booleans())
+    preset = f"{dialect}-{draw(st.sampled_from(['allow', 'verify']))}{'-backed' if backed else ''}"
     told = house.ask(path, request(path, preset, stream=stream, include_usage=draw(st.booleans())))
     record = house.running.last()
     note(f"{told}\n{json.dumps(record)}")
@@ -140,11 +142,19 @@ def test_nonsense_of_a_tier_is_a_fallback_or_a_truthful_end(house: House, data: 
     assert record["status"] == told.status
     assert not [a for a in record["attempts"] if a["failure_class"] == "router_fault"], house.running.logged()[-3000:]
     assert "Traceback" not in house.running.logged()
-    if told.status != 200:
-        assert (told.status, record["outcome"]) in [(400, "caller_error"), (422, "caller_error")]
+    assert not [word for word in NAMES.split() if len(word) > 4 and word.encode() in told.body]
+    if told.status == 200:
+        check(told, record, path, dialect, stream=stream)
+        return
+    error = json.loads(told.body)["error"]
+    if record["outcome"] == "caller_error":
+        assert told.status in (400, 422)
         assert told.headers["x-anvil-tier"] == dialect
         return
-    check(told, record, path, dialect, stream=stream)
+    assert not backed
+    assert SECRET.encode() not in told.body
+    assert (told.status, record["outcome"]) in [(503, "exhausted"), (413, "over_context")]
+    assert error["type"] == ("service_unavailable" if told.status == 503 else "payload_too_large")
 
 
 def check(told: Told, record: dict[str, Any], path: str, dialect: str, *, stream: bool) -> None:
