@@ -17,7 +17,7 @@ CRASHING = r"""
 FROM anvil-router:rehearsal
 USER 0
 RUN mv /opt/anvil/bin/anvil /opt/anvil/bin/anvil-real \
- && printf '%s\n' '#!/bin/sh' 'if [ "$1" = serve ]; then timeout 3 anvil-real "$@"; exit 1; fi' 'exec anvil-real "$@"' \
+ && printf '%s\n' '#!/bin/sh' 'if [ "$1" = serve ]; then timeout -s KILL 3 anvil-real "$@"; exit 1; fi' 'exec anvil-real "$@"' \
       > /opt/anvil/bin/anvil \
  && chmod 755 /opt/anvil/bin/anvil
 USER 10001:10001
