@@ -11,8 +11,8 @@ from pyinfra.context import host
 from anvil.deploys import router
 from anvil.deploys.findings import Level, Line
 from anvil.deploys.secrets import SHORTEST_TOKEN
+from anvil.deploys.secrets_file import live_tokens
 from anvil.deploys.site import Site
-from anvil.hosts.files import FileText
 from anvil.hosts.ports import PortOwners
 from anvil.hosts.releases import ReleaseState, answering, unreached
 from anvil.hosts.secrets import SecretNames
@@ -77,16 +77,15 @@ def _equal(one: str, other: str) -> bool:
 
 
 def _asks_for_a_token(site: Site) -> Iterator[Line]:
-    live = host.get_fact(FileText, f"{site.root}/router/current/router.toml")
     try:
-        named = tomllib.loads(live.text).get("server", {}).get("auth_env")
+        named = live_tokens(site)
     except tomllib.TOMLDecodeError as error:
         yield Line("FAIL", "router auth", f"the live router.toml cannot be read: {error}")
         return
     if site.topology.router.token and not named:
         yield Line("FAIL", "router auth", "the live router.toml names no auth_env: it asks nobody for a token")
     elif named:
-        yield Line("PASS", "router auth", f"asks for {named if isinstance(named, str) else ', '.join(named)}")
+        yield Line("PASS", "router auth", f"asks for {', '.join(named)}")
 
 
 def _tokens(site: Site) -> Iterator[Line]:

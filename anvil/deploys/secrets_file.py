@@ -59,7 +59,8 @@ def written(site: Site) -> None:
         if name in kept.values:
             host.log(f"{name}: no longer wanted, kept until the release that needs it is replaced")
         else:
-            host.log(f"WARN: {name}: the live release needs it, and a promotion that fails could not go back to it")
+            told = f"WARN {name}: the live release needs it, and a promotion that fails could not go back to it"
+            host.log_styled(told, fg="yellow")
     _write(site, "Secrets", {**held.plain(), **kept.plain()}, (*wanted, *kept.values))
 
 
@@ -73,16 +74,22 @@ def _of_live_release(site: Site) -> set[str]:
     """Tokens on the host that only the live release names: without them a promotion that fails could not go back."""
     if not site.has_router:
         return set()
-    live = host.get_fact(FileText, f"{site.root}/router/current/router.toml")
-    if not live.ok:
-        return set()
     try:
-        names = tomllib.loads(live.text)["server"]["auth_env"]
-    except (tomllib.TOMLDecodeError, KeyError):
+        named = live_tokens(site)
+    except tomllib.TOMLDecodeError:  # edited by hand; what stages the release tells it
+        return set()
+    if not named:
         return set()
     held = {*host.get_fact(SecretNames, site.secrets_file).names}
-    named = {names} if isinstance(names, str) else {*names}
-    return named & held - {*site.made.secrets.all(), *options.names("drop_secret")}
+    return {*named} & held - {*site.made.secrets.all(), *options.names("drop_secret")}
+
+
+def live_tokens(site: Site) -> tuple[str, ...]:
+    """The token variables that the live router.toml names, () without one. Raises TOMLDecodeError."""
+    live = host.get_fact(FileText, f"{site.root}/router/current/router.toml")
+    server = tomllib.loads(live.text).get("server") if live.ok else None
+    named = server.get("auth_env") if isinstance(server, dict) else None
+    return (named,) if isinstance(named, str) else tuple(map(str, named)) if isinstance(named, list) else ()
 
 
 def _still_known(names: set[str]) -> secrets.Held:

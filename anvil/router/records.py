@@ -48,9 +48,7 @@ def build(runtime: Runtime, exchange: Exchange) -> Decision:
         dialect=turn.dialect if turn is not None else DIALECTS.get(exchange.endpoint, "responses"),
         stream=turn.stream if turn is not None else False,
         pinged=exchange.pinged,
-        caller_model=runtime.scrubber.word(model.strip())
-        if model is not None
-        else None,  # blanks around it mean nothing
+        caller_model=None if model is None else runtime.scrubber.word(model.strip()),  # blanks around it mean nothing
         intent=_intent(exchange.intent, turn, urgency),
         work_class=exchange.intent.work_class if exchange.intent is not None else None,
         needs=_needs(exchange.intent, turn),

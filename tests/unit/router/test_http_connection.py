@@ -40,22 +40,24 @@ async def hello(request: HttpRequest) -> None:
     request.end()
 
 
-async def test_a_stream_and_its_keep_alive_comment_both_go_on_when_the_caller_reads_again() -> None:
+async def paused() -> tuple[Any, asyncio.Task[None], asyncio.Task[None]]:
+    """A connection whose caller does not read, and a stream and its keep-alive comment that wait for it."""
     connection, _ = connected(hello)
     connection.pause_writing()
     stream = asyncio.create_task(connection.drained())
     comment = asyncio.create_task(connection.drained())
     await asyncio.sleep(0)
+    return connection, stream, comment
+
+
+async def test_a_stream_and_its_keep_alive_comment_both_go_on_when_the_caller_reads_again() -> None:
+    connection, stream, comment = await paused()
     connection.resume_writing()
     await asyncio.wait_for(asyncio.gather(stream, comment), 5)
 
 
 async def test_a_comment_that_is_given_up_leaves_the_stream_waiting_for_its_caller() -> None:
-    connection, _ = connected(hello)
-    connection.pause_writing()
-    stream = asyncio.create_task(connection.drained())
-    comment = asyncio.create_task(connection.drained())
-    await asyncio.sleep(0)
+    connection, stream, comment = await paused()
     comment.cancel()
     await asyncio.wait([comment])
     assert not stream.done()
