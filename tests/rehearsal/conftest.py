@@ -100,8 +100,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(autouse=True)
 def put_right(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test that failed half way, the rehearsal's own topology stands again: the next one is judged by itself."""
+    """After a test that failed half way, the rehearsal's own topology stands again: the next one is judged by itself.
+
+    A module with a topology of its `own` goes on with that one, and puts the rehearsal's back at its end.
+    """
     yield
-    if request.node.stash.get(FAILED, False) and "second" in request.fixturenames:
+    used = request.fixturenames
+    if request.node.stash.get(FAILED, False) and "second" in used and "own" not in used:
         lab: Lab = request.getfixturevalue("lab")
         lab.deploy("full.py", "-y", "--data", "profile=inventory")

@@ -109,7 +109,7 @@ def test_the_router_reaches_the_other_hosts_serve_only_where_somebody_laid_a_way
 ) -> None:
     body = {"model": "review", "messages": [{"role": "user", "content": "Say hello"}], "max_tokens": 8}
     status, text = lab.ask("/v1/chat/completions", body)
-    assert status == 200, text
+    assert status == 200, f"{text}\n{lab.ask('/v1/decisions?limit=1')[1]}"
     (record,) = json.loads(lab.ask("/v1/decisions?limit=1")[1])["data"]
     assert "far" in json.dumps(record)
     refused = f"curl -s -m 5 -o /dev/null http://{ADDRESS}:30004/health || echo closed"
